@@ -1,0 +1,42 @@
+"""Each molecule scenario as one test: check, converge, idempotence, verify on a host made for it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+
+
+@pytest.mark.docker
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_molecule_scenario_holds(scenario: str) -> None:
+    """The role does what it says on a fresh host, says so before, changes nothing the second time."""
+    venv = ROOT / ".venv"
+    env = os.environ | {
+        "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
+        "ANSIBLE_COLLECTIONS_PATH": str(venv),
+        "NO_COLOR": "1",
+    }
+    done = subprocess.run(
+        ["molecule", "test", "--scenario-name", scenario],
+        cwd=ROOT,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, "\n".join(done.stdout.splitlines()[-80:])
+
+
+def test_every_role_has_a_default_scenario() -> None:
+    """`<role>-default` exists for each role: a role without one is a role nobody ran."""
+    roles = {path.name for path in (ROOT / "roles").iterdir() if path.is_dir()}
+    assert roles <= {name.removesuffix("-default") for name in SCENARIOS if name.endswith("-default")}
