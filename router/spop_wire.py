@@ -1,0 +1,203 @@
+"""The octets of HAProxy's Stream Processing Offload Protocol 2.0: numbers, typed values, frames.
+
+Readers take a buffer and a position and return a value and the position after it. They raise SpopError or IndexError
+on anything malformed; `spop.Agent` is where both end. Source: `doc/SPOE.txt` of HAProxy, section 3.1 and 3.2.
+"""
+
+from collections.abc import Mapping
+from enum import IntEnum
+
+Value = None | bool | int | str | bytes
+
+VERSION = "2.0"
+SMALLEST_FRAME = 256  # octets: no peer may ask for less
+LENGTH_OCTETS = 4  # octets of the length before every frame
+SHORTEST_FRAME = 7  # type, four octets of flags, two short varints
+
+FIN, ABORT = 1, 2
+UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY = 0, 1, 2, 3
+AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103
+_SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION = 1, 3, 2
+_NULL, _BOOL, _INT32, _UINT32, _INT64, _UINT64, _IPV4, _IPV6, _STRING, _BINARY = range(10)
+
+
+class Status(IntEnum):
+    """Why a connection ends, in the protocol's numbers."""
+
+    NORMAL = 0
+    TOO_BIG = 3
+    INVALID = 4
+    NO_VERSION = 5
+    NO_FRAME_SIZE = 6
+    NO_CAPABILITIES = 7
+    BAD_VERSION = 8
+    BAD_FRAME_SIZE = 9
+    INTERLACED = 11
+
+
+class SpopError(Exception):
+    """A frame that breaks the protocol; ends inside `Agent.receive` as a DISCONNECT."""
+
+    def __init__(self, status: Status, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+# --------------------------------------------------------------------------------------------------------- reading
+
+
+def read_varint(buffer: bytes, at: int) -> tuple[int, int]:
+    """Return the unsigned number at `at` and the position after it; SpopError when it is longer than 64 bits."""
+    number = buffer[at]
+    at += 1
+    if number < 240:
+        return number, at
+    shift = 4
+    while True:
+        octet = buffer[at]
+        at += 1
+        number += octet << shift
+        if octet < 128:
+            break
+        shift += 7
+        if shift > 63:
+            raise SpopError(Status.INVALID, "a number is longer than 64 bits")
+    if number >= 1 << 64:
+        raise SpopError(Status.INVALID, "a number is longer than 64 bits")
+    return number, at
+
+
+def _read_octets(buffer: bytes, at: int) -> tuple[bytes, int]:
+    size, at = read_varint(buffer, at)
+    end = at + size
+    if end > len(buffer):
+        raise SpopError(Status.INVALID, "a string ends after its frame")
+    return buffer[at:end], end
+
+
+def _read_text(buffer: bytes, at: int) -> tuple[str, int]:
+    octets, at = _read_octets(buffer, at)
+    return octets.decode("utf-8", "surrogateescape"), at
+
+
+def _read_number(kind: int, buffer: bytes, at: int) -> tuple[int, int]:
+    number, at = read_varint(buffer, at)
+    if kind in {_INT32, _INT64}:
+        number = number - (1 << 64) if number >= 1 << 63 else number
+    return number, at
+
+
+def read_value(buffer: bytes, at: int) -> tuple[Value, int]:
+    """Return the typed value at `at` (addresses as their 4 or 16 octets) and the position after it."""
+    head = buffer[at]
+    at += 1
+    kind = head & 0x0F
+    if kind == _STRING:
+        return _read_text(buffer, at)
+    if kind == _BINARY:
+        return _read_octets(buffer, at)
+    if kind == _NULL:
+        return None, at
+    if kind == _BOOL:
+        return bool(head & 0x10), at
+    if kind <= _UINT64:
+        return _read_number(kind, buffer, at)
+    if kind > _BINARY:
+        raise SpopError(Status.INVALID, f"value type {kind} does not exist")
+    end = at + (4 if kind == _IPV4 else 16)
+    return buffer[at:end], end
+
+
+def _read_pairs(buffer: bytes, at: int, count: int) -> tuple[dict[str, Value], int]:
+    pairs: dict[str, Value] = {}
+    for _ in range(count):
+        name, at = _read_text(buffer, at)
+        pairs[name], at = read_value(buffer, at)
+    return pairs, at
+
+
+def read_messages(buffer: bytes, at: int, end: int) -> dict[str, dict[str, Value]]:
+    """Read a NOTIFY payload, `buffer[at:end]`: message name → argument name → value."""
+    messages: dict[str, dict[str, Value]] = {}
+    while at < end:
+        name, at = _read_text(buffer, at)
+        messages[name], at = _read_pairs(buffer, at + 1, buffer[at])
+    if at != end:
+        raise SpopError(Status.INVALID, "a value ends after its frame")
+    return messages
+
+
+def read_settings(buffer: bytes, at: int, end: int) -> dict[str, Value]:
+    """Read the pairs of a HELLO or DISCONNECT, `buffer[at:end]`."""
+    settings: dict[str, Value] = {}
+    while at < end:
+        pair, at = _read_pairs(buffer, at, 1)
+        settings |= pair
+    if at != end:
+        raise SpopError(Status.INVALID, "a value ends after its frame")
+    return settings
+
+
+# --------------------------------------------------------------------------------------------------------- writing
+
+
+def write_varint(number: int) -> bytes:
+    """Encode an unsigned number below 2**64."""
+    if number < 240:
+        return bytes((number,))
+    octets = bytearray(((number & 0x0F) | 0xF0,))
+    number = (number - 240) >> 4
+    while number >= 128:
+        octets.append((number & 0x7F) | 0x80)
+        number = (number - 128) >> 7
+    octets.append(number)
+    return bytes(octets)
+
+
+def write_text(text: str) -> bytes:
+    """Encode a name or string with its length, without a type; what UTF-8 cannot say becomes a question mark."""
+    octets = text.encode("utf-8", "replace")
+    return write_varint(len(octets)) + octets
+
+
+def write_value(value: Value) -> bytes:
+    """Encode one typed value; numbers travel as signed 64 bits, which is what HAProxy computes with."""
+    if isinstance(value, str):
+        return b"\x08" + write_text(value)
+    if value is None:
+        return b"\x00"
+    if isinstance(value, bool):
+        return b"\x11" if value else b"\x01"
+    if isinstance(value, int):
+        return b"\x04" + write_varint(value & 0xFFFF_FFFF_FFFF_FFFF)
+    return b"\x09" + write_varint(len(value)) + value
+
+
+def write_frame(kind: int, stream: int, frame: int, payload: bytes, flags: int = FIN) -> bytes:
+    """Encode one frame with its length in front."""
+    body = bytes((kind,)) + flags.to_bytes(4, "big") + write_varint(stream) + write_varint(frame) + payload
+    return len(body).to_bytes(LENGTH_OCTETS, "big") + body
+
+
+def write_ack(stream: int, frame: int, variables: Mapping[str, Value]) -> bytes:
+    """Encode the answer to one question: every variable is set in the transaction's scope."""
+    parts = [
+        bytes((_SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION)) + write_text(name) + write_value(value)
+        for name, value in variables.items()
+    ]
+    return write_frame(ACK, stream, frame, b"".join(parts))
+
+
+def write_settings(kind: int, settings: Mapping[str, bytes]) -> bytes:
+    """Encode a HELLO or DISCONNECT from settings whose values are encoded already."""
+    return write_frame(kind, 0, 0, b"".join(write_text(name) + value for name, value in settings.items()))
+
+
+def write_uint32(number: int) -> bytes:
+    """Encode a number that the protocol wants as unsigned 32 bits."""
+    return b"\x03" + write_varint(number)
+
+
+def write_disconnect(status: Status, message: str) -> bytes:
+    """Encode the last frame of a connection: why it ends, for machine and person."""
+    return write_settings(AGENT_DISCONNECT, {"status-code": write_uint32(status), "message": write_value(message)})
