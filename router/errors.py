@@ -1,0 +1,89 @@
+"""Everything the router raises on purpose, and how a client sees it.
+
+RouterError                 catch this at the outermost edge, nothing wider
+├── Refused                 a request gets an HTTP error instead of an engine
+│   └── NoEngine            … because no engine can serve its model now (503)
+├── UnknownEngine           an admin named an engine that is not configured
+└── SettingsInvalid         router.yml has problems; all of them at once
+"""
+
+import msgspec
+
+_SHOWN = 64
+
+
+class RouterError(Exception):
+    """Base of everything the router raises on purpose."""
+
+
+class Refused(RouterError):
+    """A request that gets an answer of ours: `status`, an OpenAI-shaped reason, and when to come back.
+
+    `kind` is OpenAI's error type without its producer (`invalid_request_error`, `not_found_error`, …).
+    `retry_after` is in whole seconds; only 429 and 503 carry it.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        param: str | None = None,
+        code: str | None = None,
+        retry_after: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.kind = kind
+        self.message = message
+        self.param = param
+        self.code = code
+        self.retry_after = retry_after
+
+
+class NoEngine(Refused):
+    """No engine of `model` may be given work now; `seen` says what there is instead, for the message."""
+
+    def __init__(self, model: str, seen: str = "none is ready", retry_after: int = 5) -> None:
+        super().__init__(
+            503,
+            "service_unavailable_error",
+            f"model: no engine can serve {shown(model)} now ({seen}): try again in {retry_after} s",
+            param="model",
+            code="no_engine",
+            retry_after=retry_after,
+        )
+        self.model = model
+
+
+class UnknownEngine(RouterError):
+    """An engine name that the configuration does not hold."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"engine: {shown(name)} is not configured: GET /admin/engines lists the names")
+        self.name = name
+
+
+class SettingsInvalid(RouterError):
+    """Settings that cannot be used; `problems` holds every one of them, ready to print."""
+
+    def __init__(self, problems: tuple[str, ...]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def shown(value: str) -> str:
+    """A client's own text, quoted and cut, so that a message stays one short line whatever was sent."""
+    cut = value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"
+    return ascii(cut) if not cut.isprintable() else repr(cut)
+
+
+def openai_body(refused: Refused, request_id: str, producer: str = "router") -> bytes:
+    """The JSON a client of the OpenAI API understands; `type` says which part of the stack wrote it."""
+    error = {
+        "message": refused.message,
+        "type": f"{producer}_{refused.kind}",
+        "param": refused.param,
+        "code": refused.code,
+    }
+    return msgspec.json.encode({"error": error, "request_id": request_id})
