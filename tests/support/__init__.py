@@ -1,1 +1,1 @@
-"""What several test packages share: processes, ports, small servers."""
+"""What tests of several kinds share."""
