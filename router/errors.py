@@ -28,6 +28,7 @@ class Refused(RouterError):
         status: int,
         kind: str,
         message: str,
+        *,
         param: str | None = None,
         code: str | None = None,
         retry_after: int | None = None,

@@ -3,40 +3,39 @@
 Rules:
 1. One owner, one thread. Every method takes `now` (monotonic seconds) and returns at once; no I/O.
 2. Ask → Choice → Lease → Outcome. `decide` takes a lease, `begun` gives back its prefill load, `finished` the rest.
-   Both events may come late, twice, in any order or never: a lease is released exactly once, and one that
-   nobody releases expires. When idle, every engine's load is 0.
+   Both events may come late, twice, in any order or never: a lease is given back exactly once, and one that
+   nobody gives back expires. When idle, every engine's load is 0.
 3. Only transport errors and 5xx answers count against an engine; 4xx and 429 never do.
-4. The last usable engine of a model is never ejected.
-5. Every map has a capacity and a time to live.
+4. The last usable engine of a model is never ejected: a doubtful engine beats none.
+5. A draining engine gets nothing new, even if no other is left: an operator asked for that.
+6. A session's home survives a detour (drain, ejection); only the cost rule moves it.
+7. Every map has a capacity and a time to live.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 
+from router.bindings import Bindings, with_belief
+from router.engine import Engine, EngineSettings, EngineSnapshot
+from router.errors import NoEngine, UnknownEngine
+from router.leases import Lease, Leases
+from router.liveness import Limits, Probe, State
+from router.outcome import Outcome, Verdict, verdict
 from router.parse import Ask
-from router.pick import Choice, Rule
+from router.pick import Belief, Binding, Choice, Rule, pick
 
-
-class State(StrEnum):
-    """`starting → ready → (draining | suspect → ejected → probing)`."""
-
-    STARTING = "starting"
-    READY = "ready"
-    DRAINING = "draining"
-    SUSPECT = "suspect"
-    EJECTED = "ejected"
-    PROBING = "probing"
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """One configured engine; `prefill_tokens_per_second` is its calibrated prefill rate."""
-
-    name: str
-    url: str
-    model: str
-    prefill_tokens_per_second: float = 8000.0
+__all__ = [
+    "EngineSettings",
+    "EngineSnapshot",
+    "Fleet",
+    "FleetSettings",
+    "FleetSnapshot",
+    "Limits",
+    "Outcome",
+    "Probe",
+    "State",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +53,20 @@ class FleetSettings:
     eject_after: int = 3
     eject_seconds: float = 5.0
     eject_max_seconds: float = 60.0
+    trial_seconds: float = 60.0
     retry_after_seconds: int = 5
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How one request ended, from the edge's access line.
-
-    `server`: who served it, empty or unknown when nobody did. `chosen`: who was to. `status`: what the
-    client got. `termination`: HAProxy's two letters (`--` is a clean end). `retries`: tries after the first.
-    """
-
-    id: str
-    server: str
-    status: int
-    termination: str = "--"
-    retries: int = 0
-    chosen: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Probe:
-    """One look at an engine.
-
-    `kv_usage`: 0…1, None when it was not read. `epoch_hint`: something that stays the same for one life of
-    the engine's process (its start time), None when unknown.
-    """
-
-    ok: bool
-    kv_usage: float | None = None
-    epoch_hint: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSnapshot:
-    """One engine, for metrics and admins. `state` is `draining` for a healthy engine that is being drained."""
-
-    name: str
-    url: str
-    model: str
-    state: State
-    draining: bool
-    available: bool
-    in_flight: int
-    uncached_tokens: int
-    prefill_tokens_per_second: float
-    kv_usage: float
-    epoch: int
-    failures: int
+    @property
+    def limits(self) -> Limits:
+        """When an engine is given up and tried again."""
+        return Limits(
+            self.probe_fail_after,
+            self.probe_rise_after,
+            self.eject_after,
+            self.eject_seconds,
+            self.eject_max_seconds,
+            self.trial_seconds,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +77,7 @@ class FleetSnapshot:
     leases: int
     bindings: int
     counts: Mapping[str, int]
+    uptime_seconds: float = 0.0
 
 
 class Fleet:
@@ -119,36 +85,143 @@ class Fleet:
 
     def __init__(self, settings: FleetSettings, now: float) -> None:
         self._settings = settings
-        self._now = now
+        self._born_at = now
+        self._engines = {engine.name: Engine(engine, settings.limits) for engine in settings.engines}
+        self._groups = _by_model(self._engines.values())
+        self._leases = Leases(settings.leases_capacity, settings.leases_ttl_seconds)
+        self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
+        self._unknown_begun = self._unknown_finished = 0
 
     def decide(self, ask: Ask, now: float) -> Choice:
         """Choose an engine and take a lease there. Raises Refused: NoEngine (503)."""
-        raise NotImplementedError
+        group = self._groups.get(ask.model, ())
+        binding = self._bindings.get(ask.key, now)
+        try:
+            choice = pick(ask, [engine.view() for engine in group], binding, self._settings.rule)
+        except NoEngine:
+            raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
+        engine = self._engines[choice.engine]
+        epoch = engine.health.epoch
+        self._leases.take(Lease(ask.id, ask.key, engine, engine, ask.prompt_tokens, choice.uncached_tokens, now, epoch))
+        belief = Belief(choice.engine, epoch, ask.prompt_tokens)
+        home = binding.home if binding is not None and not choice.rebind else choice.engine
+        self._bindings.put(ask.key, Binding(home, with_belief(binding.beliefs if binding else (), belief)), now)
+        return choice
 
     def begun(self, request_id: str, server: str, now: float, status: int = 200) -> None:
-        """The first byte of the answer came from `server`: its prefill is done."""
-        raise NotImplementedError
+        """The first byte of an answer with `status` came from `server`: its prefill is done."""
+        engine = self._engines.get(server)
+        lease = self._leases.begin(request_id, engine)
+        if lease is None:
+            self._unknown_begun += 1
+            return
+        if engine is not None and status < 400:
+            self._learn(engine, Verdict.GOOD, now)
+        self._held_by(lease, engine if status < 400 else None)
 
     def finished(self, outcome: Outcome, now: float) -> None:
         """The request is over: give back what its lease still holds, and learn from how it went."""
-        raise NotImplementedError
+        lease = self._leases.find(outcome.id)
+        said = verdict(outcome)
+        server = self._engines.get(outcome.server)
+        chosen = self._engines.get(outcome.chosen) or (lease.chosen if lease else None)
+        if server is not None:
+            self._learn(server, said, now)
+        if chosen is not None and chosen is not server and outcome.retries > 0:
+            self._learn(chosen, Verdict.FAULT, now)
+        if lease is None:
+            self._unknown_finished += 1
+        elif not lease.begun:
+            self._held_by(lease, server if said is Verdict.GOOD else None)
+        self._leases.release(outcome.id)
 
     def probe(self, engine: str, probe: Probe, now: float) -> None:
         """The prober's latest look at `engine`. Raises UnknownEngine."""
-        raise NotImplementedError
+        found = self._engine(engine)
+        found.probed(probe, now, may_eject=self._may_eject(found))
 
     def drain(self, name: str) -> None:
         """Give `name` no new work. Raises UnknownEngine."""
-        raise NotImplementedError
+        self._engine(name).drain(draining=True)
 
     def undrain(self, name: str) -> None:
         """Give `name` work again. Raises UnknownEngine."""
-        raise NotImplementedError
+        self._engine(name).drain(draining=False)
 
     def expire(self, now: float) -> None:
         """Once a second: end what is overdue (leases, bindings) and let ejected engines be tried again."""
-        raise NotImplementedError
+        self._leases.expire(now)
+        self._bindings.expire(now)
+        for engine in self._engines.values():
+            engine.tick(now)
+
+    def configure(self, settings: FleetSettings) -> None:
+        """Take over new settings; engines that stay keep their health, load and drain flag, sessions their home."""
+        old = self._engines
+        self._settings = settings
+        self._engines = {
+            wanted.name: _kept_or_new(old.get(wanted.name), wanted, settings) for wanted in settings.engines
+        }
+        self._groups = _by_model(self._engines.values())
+        self._leases.resize(settings.leases_capacity, settings.leases_ttl_seconds)
+        self._bindings.resize(settings.bindings_capacity, settings.bindings_ttl_seconds)
 
     def snapshot(self, now: float) -> FleetSnapshot:
         """A frozen picture of everything."""
-        raise NotImplementedError
+        counts = {
+            "leases_replaced": self._leases.replaced,
+            "leases_evicted": self._leases.evicted,
+            "leases_expired": self._leases.expired,
+            "bindings_evicted": self._bindings.evicted,
+            "bindings_expired": self._bindings.expired,
+            "begun_unknown": self._unknown_begun,
+            "finished_unknown": self._unknown_finished,
+        }
+        engines = tuple(engine.snapshot() for engine in self._engines.values())
+        return FleetSnapshot(engines, len(self._leases), len(self._bindings), counts, now - self._born_at)
+
+    def _engine(self, name: str) -> Engine:
+        engine = self._engines.get(name)
+        if engine is None:
+            raise UnknownEngine(name)
+        return engine
+
+    def _learn(self, engine: Engine, said: Verdict, now: float) -> None:
+        if said is Verdict.GOOD:
+            engine.health.request_worked(now)
+        elif said is not Verdict.NOTHING:
+            refused = said is Verdict.REFUSED
+            engine.health.request_failed(now, refused=refused, may_eject=self._may_eject(engine))
+        engine.changed()
+
+    def _may_eject(self, engine: Engine) -> bool:
+        group = self._groups.get(engine.settings.model, ())
+        return any(other is not engine and other.health.steady and not other.draining for other in group)
+
+    def _held_by(self, lease: Lease, engine: Engine | None) -> None:
+        """The prompt was computed on `engine` (None: nowhere), not where it was expected: believe that instead."""
+        if engine is lease.chosen:
+            return
+        before = lease.prompt_tokens - lease.uncached_tokens
+        self._bindings.believe(lease.key, Belief(lease.chosen.settings.name, lease.epoch, before))
+        if engine is not None:
+            self._bindings.believe(lease.key, Belief(engine.settings.name, engine.health.epoch, lease.prompt_tokens))
+
+
+def _by_model(engines: Iterable[Engine]) -> dict[str, tuple[Engine, ...]]:
+    groups: dict[str, tuple[Engine, ...]] = {}
+    for engine in engines:
+        groups[engine.settings.model] = (*groups.get(engine.settings.model, ()), engine)
+    return groups
+
+
+def _kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings) -> Engine:
+    if old is None or (old.settings.url, old.settings.model) != (wanted.url, wanted.model):
+        return Engine(wanted, settings.limits)
+    old.configure(wanted, settings.limits)
+    return old
+
+
+def _seen(group: tuple[Engine, ...]) -> str:
+    states = Counter("draining" if engine.draining else engine.state.value for engine in group)
+    return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none is configured"

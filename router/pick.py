@@ -4,7 +4,7 @@ Idea: a session's KV cache is worth what it would cost to compute again. So ever
 seconds until it could answer,
 
     cost = (uncached prefill tokens queued there + this prompt's uncached tokens) / prefill rate
-           + kv_weight · kv / (1 − kv)
+           + kv_weight · kv / (1 - kv)
 
 and a session stays at its home while that costs at most `gate_seconds` more than the cheapest engine.
 A first turn has no home: the plain cheapest, which copies a hot shared prompt by itself once a queue
@@ -130,7 +130,7 @@ def rendezvous(key: int, names: Iterable[str]) -> list[str]:
 
 def weight(key: int, name: str) -> int:
     """How strongly `name` claims `key`: 64 bits, the same on every machine."""
-    return xxhash.xxh3_64_intdigest(name, seed=key & _UINT64)
+    return xxhash.xxh3_64_intdigest(name.encode(), seed=key & _UINT64)
 
 
 def _price(engine: EngineView, prompt_tokens: int, belief: Belief | None, rule: Rule) -> _Priced:

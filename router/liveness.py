@@ -1,0 +1,191 @@
+"""Is an engine alive? One state machine per engine, fed by probes, by requests and by time.
+
+Two separate witnesses, because each is blind somewhere: a frozen engine still answers its health check, and an idle
+engine has no requests. So requests that failed are only forgiven by a request that worked, and failed probes
+only by a probe that worked.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_MAX_DOUBLINGS = 16
+
+
+class State(StrEnum):
+    """`starting → ready → (draining | suspect → ejected → probing)`."""
+
+    STARTING = "starting"
+    READY = "ready"
+    DRAINING = "draining"
+    SUSPECT = "suspect"
+    EJECTED = "ejected"
+    PROBING = "probing"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When an engine is given up and tried again; durations in seconds."""
+
+    probe_fail_after: int = 3
+    probe_rise_after: int = 1
+    eject_after: int = 3
+    eject_seconds: float = 5.0
+    eject_max_seconds: float = 60.0
+    trial_seconds: float = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """One look at an engine.
+
+    `kv_usage`: 0…1, None when it was not read. `epoch_hint`: something that stays the same for one life of
+    the engine's process (its start time), None when unknown.
+    """
+
+    ok: bool
+    kv_usage: float | None = None
+    epoch_hint: float | None = None
+
+
+class Liveness:
+    """State of one engine. `epoch` counts the lives of its cache: it grows when the process is known to be another."""
+
+    __slots__ = (
+        "_cache_lost",
+        "_ejections",
+        "_hint",
+        "_probe_failed",
+        "_probe_successes",
+        "_since",
+        "_until",
+        "epoch",
+        "failures",
+        "limits",
+        "probe_failures",
+        "state",
+        "trial",
+    )
+
+    def __init__(self, limits: Limits) -> None:
+        self.state = State.STARTING
+        self.epoch = 0
+        self.failures = 0
+        self.probe_failures = 0
+        self.trial: str | None = None
+        self.limits = limits
+        self._probe_successes = 0
+        self._probe_failed = False
+        self._ejections = 0
+        self._cache_lost = False
+        self._hint: float | None = None
+        self._since = 0.0
+        self._until = 0.0
+
+    @property
+    def steady(self) -> bool:
+        """It serves without reserve: ready, or suspect and not given up."""
+        return self.state is State.READY or self.state is State.SUSPECT
+
+    @property
+    def usable(self) -> bool:
+        """It may be given the next request."""
+        return self.steady or (self.state is State.PROBING and self.trial is None)
+
+    def chosen(self, request_id: str, now: float) -> None:
+        """A request is on its way there; while probing, it is the trial."""
+        if self.state is State.PROBING:
+            self.trial = request_id
+            self._until = now + self.limits.trial_seconds
+
+    def ended(self, request_id: str) -> None:
+        """The request is over; if it was the trial and settled nothing, another may be."""
+        if self.trial == request_id:
+            self.trial = None
+
+    def request_worked(self, now: float) -> None:
+        """An answer came."""
+        if self.state is State.EJECTED:
+            return  # begun before the ejection: says nothing about now
+        self.failures = 0
+        if self.state is not State.SUSPECT or self.probe_failures == 0:
+            self._ready(now)
+
+    def request_failed(self, now: float, *, refused: bool, may_eject: bool) -> None:
+        """A transport error or a 5xx answer; `refused`: nobody listened."""
+        self._cache_lost = self._cache_lost or refused
+        if self.state is State.PROBING:
+            self._eject(now)
+        elif self.steady:
+            self.failures += 1
+            self.state = State.SUSPECT
+            if may_eject and self.failures >= self.limits.eject_after:
+                self._eject(now)
+
+    def probed(self, probe: Probe, now: float, *, may_eject: bool) -> None:
+        """The prober looked."""
+        if not probe.ok:
+            self._probe_failure(now, may_eject=may_eject)
+            return
+        self.probe_failures = 0
+        self._probe_successes += 1
+        self._compare(probe.epoch_hint)
+        if self._risen():
+            self._ready(now)
+
+    def tick(self, now: float) -> None:
+        """Time passed: an ejection or a trial may be over, an old one forgotten."""
+        if self.state is State.EJECTED and not self._probe_failed and now >= self._until:
+            self.state = State.PROBING
+            self.trial = None
+        elif self.state is State.PROBING and self.trial is not None and now >= self._until:
+            self.trial = None
+        elif self.state is State.READY and now - self._since >= self.limits.eject_max_seconds:
+            self._ejections = 0
+
+    def _probe_failure(self, now: float, *, may_eject: bool) -> None:
+        self._probe_successes = 0
+        self.probe_failures += 1
+        if self.state is State.READY:
+            self.state = State.SUSPECT
+        if self.probe_failures < self.limits.probe_fail_after:
+            return
+        self._cache_lost = True
+        if self.state is State.EJECTED:
+            self._probe_failed = True
+        elif self.state is State.PROBING or (self.state is State.SUSPECT and may_eject):
+            self._eject(now)
+            self._probe_failed = True
+
+    def _risen(self) -> bool:
+        if self.state is State.SUSPECT:
+            return self.failures == 0
+        enough = self._probe_successes >= self.limits.probe_rise_after
+        return enough and (self.state is State.STARTING or (self.state is State.EJECTED and self._probe_failed))
+
+    def _ready(self, now: float) -> None:
+        if self.state is not State.READY:
+            self._since = now
+        self.state = State.READY
+        self.failures = 0
+        self.trial = None
+        self._probe_failed = False
+        if self._cache_lost:
+            self.epoch += 1
+            self._cache_lost = False
+
+    def _eject(self, now: float) -> None:
+        doublings = min(self._ejections, _MAX_DOUBLINGS)
+        self._until = now + min(self.limits.eject_seconds * 2**doublings, self.limits.eject_max_seconds)
+        self._ejections += 1
+        self.state = State.EJECTED
+        self.failures = 0
+        self.trial = None
+
+    def _compare(self, hint: float | None) -> None:
+        if hint is None:
+            return
+        if self._hint is not None and self._hint != hint:
+            self.epoch += 1
+        if self._hint is not None:
+            self._cache_lost = False
+        self._hint = hint

@@ -1,0 +1,46 @@
+"""How a request ended, and what that says about the engine."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Verdict(Enum):
+    """What one ended request says about an engine."""
+
+    GOOD = "good"
+    NOTHING = "nothing"
+    FAULT = "fault"
+    REFUSED = "refused"  # nobody listened: the process, and its cache, are gone
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one request ended, from the edge's access line.
+
+    `server`: who served it, empty or unknown when nobody did. `chosen`: who was to, when known. `status`: what
+    the client got. `termination`: HAProxy's termination state (`--` is a clean end). `retries`: tries after the first.
+    """
+
+    id: str
+    server: str
+    status: int
+    termination: str = "--"
+    retries: int = 0
+    chosen: str = ""
+
+
+def verdict(outcome: Outcome) -> Verdict:
+    """What `outcome` says about its server: transport errors and 5xx are faults, 4xx and client aborts say nothing.
+
+    Letters as in HAProxy's manual, "Session state at disconnection": who ended it, then in which phase.
+    """
+    who, phase = outcome.termination[:1] or "-", outcome.termination[1:2] or "-"
+    if who == "S" and phase == "C":
+        return Verdict.REFUSED
+    if (who in "Ss" and phase in "CHDL") or (who == "P" and phase in "HD"):
+        return Verdict.FAULT
+    if 200 <= outcome.status < 400 and who in "-Cc":
+        return Verdict.GOOD
+    if outcome.status >= 500 and who == "-":
+        return Verdict.FAULT
+    return Verdict.NOTHING
