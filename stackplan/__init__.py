@@ -1,0 +1,10 @@
+"""From what an operator wants to what runs where: settings, checks, placement, services and their configurations.
+
+Everything here is a pure function of its arguments: no files, no network, no Ansible, no Docker.
+"""
+
+from stackplan.compose import compose_project
+from stackplan.configs import edge_config, prometheus_config, router_config
+from stackplan.plan import PlanError, plan, problems
+
+__all__ = ["PlanError", "compose_project", "edge_config", "plan", "problems", "prometheus_config", "router_config"]

@@ -1,0 +1,78 @@
+"""The services of one host as a Compose project: a translation, nothing is decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+PROJECT = "ironrack"
+_LOGGING = {"driver": "json-file", "options": {"max-size": "50m", "max-file": "5"}}
+
+
+def compose_project(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
+    """compose.yml of one host, to be written in the order of its keys."""
+    services = [service for service in plan["services"] if service["host"] == host]
+    project: dict[str, Any] = {"name": PROJECT, "services": {s["name"]: _escaped(_service(s)) for s in services}}
+    volumes = [m["source"] for s in services for m in s["mounts"] if m["type"] == "volume"]
+    return {**project, "volumes": {name: {} for name in volumes}} if volumes else project
+
+
+def _service(service: Mapping[str, Any]) -> dict[str, Any]:
+    found = {
+        "image": service["image"],
+        "build": service["build"],
+        "container_name": service["name"],
+        "network_mode": "host",
+        "pid": service["pid"],
+        "ipc": service["ipc"],
+        "shm_size": service["shm_size"],
+        "user": service["user"],
+        "init": service["init"],
+        "entrypoint": service["entrypoint"],
+        "command": list(service["command"]),
+        "environment": dict(service["env"]),
+        "volumes": [_volume(mount) for mount in service["mounts"] if mount["type"] != "tmpfs"],
+        "tmpfs": [mount["target"] for mount in service["mounts"] if mount["type"] == "tmpfs"],
+        "read_only": service["read_only"],
+        "cap_drop": list(service["cap_drop"]),
+        "cap_add": list(service["cap_add"]),
+        "security_opt": ["no-new-privileges:true"],
+        "ulimits": dict(service["ulimits"]),
+        "deploy": _devices(service["gpus"]),
+        "healthcheck": _healthcheck(service["health"]),
+        "stop_signal": service["stop_signal"],
+        "stop_grace_period": f"{service['stop_grace_seconds']}s",
+        "restart": "unless-stopped",
+        "logging": _LOGGING,
+    }
+    return {key: value for key, value in found.items() if value not in (None, [], {}, False)}
+
+
+def _volume(mount: Mapping[str, Any]) -> str:
+    return f"{mount['source']}:{mount['target']}{':ro' if mount['read_only'] else ''}"
+
+
+def _devices(gpus: list[int]) -> dict[str, Any]:
+    if not gpus:
+        return {}
+    device = {"driver": "nvidia", "device_ids": [str(gpu) for gpu in gpus], "capabilities": ["gpu"]}
+    return {"resources": {"reservations": {"devices": [device]}}}
+
+
+def _healthcheck(health: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "test": list(health["command"]),
+        "interval": f"{health['interval_seconds']}s",
+        "timeout": f"{health['timeout_seconds']}s",
+        "retries": health["retries"],
+        "start_period": f"{health['start_seconds']}s",
+    }
+
+
+def _escaped(value: Any) -> Any:
+    """Compose replaces `$name`; a dollar of ours is a dollar."""
+    if isinstance(value, str):
+        return value.replace("$", "$$")
+    if isinstance(value, list):
+        return [_escaped(item) for item in value]
+    return {key: _escaped(item) for key, item in value.items()} if isinstance(value, dict) else value

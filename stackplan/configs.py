@@ -1,0 +1,128 @@
+"""What each program's configuration says, as data; templates only write it down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from stackplan.derive import slug
+
+Plan = Mapping[str, Any]
+
+_INFERENCE = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"]
+ROUTES = [
+    *({"path": path, "methods": ["POST"], "kind": "inference"} for path in _INFERENCE),
+    {"path": "/v1/models", "methods": ["GET"], "kind": "router"},
+]
+SPOE_PATH = "/usr/local/etc/haproxy/spoe.cfg"
+
+
+def router_config(plan: Plan, host: str) -> dict[str, Any]:
+    """router.yml of the router on this host."""
+    mine, edge = plan["settings"]["router"], plan["settings"]["edge"]
+    return {
+        "listen": _ports(_service(plan, host, "router")),
+        "models": [{"name": model["name"], "backend": _backend(model)} for model in plan["settings"]["models"]],
+        "engines": [_engine(plan, service) for service in _kind(plan, "engine")],
+        "routing": {key: mine[key] for key in ("gate_seconds", "kv_weight", "characters_per_token")},
+        "sessions": {
+            "headers": mine["session_headers"],
+            "fields": mine["session_fields"],
+            "capacity": mine["session_capacity"],
+            "ttl_seconds": mine["session_ttl_seconds"],
+        },
+        "health": {
+            key: mine[f"health_{key}"] for key in ("interval_seconds", "timeout_seconds", "fail_after", "rise_after")
+        },
+        "leases": {"ttl_seconds": mine["lease_ttl_seconds"], "capacity": mine["lease_capacity"]},
+        "edge": {"buffer_bytes": edge["buffer_bytes"]},
+    }
+
+
+def edge_config(plan: Plan, host: str) -> dict[str, Any]:
+    """The only input of the templates haproxy.cfg.j2 and spoe.cfg.j2, for the edge on this host."""
+    mine, router = plan["settings"]["edge"], plan["settings"]["router"]
+    listens = {port["name"]: port for port in _service(plan, host, "edge")["ports"]}
+    copied = ("haproxy_version", "runtime_socket", "threads", "maxconn", "buffer_bytes", "max_body_bytes", "retries")
+    return {
+        "name": f"edge-{host}",
+        "bind": [_endpoint(listens["http"])],
+        "metrics": _endpoint(listens["metrics"]),
+        **{key: mine[key] for key in copied},
+        "timeouts": {**mine["timeouts"]},
+        "session_headers": router["session_headers"],
+        "routes": ROUTES,
+        "router": _ports(_service(plan, host, "router")),
+        "spoe_path": SPOE_PATH,
+        "models": [_model(plan, model) for model in plan["settings"]["models"]],
+        "bindings_size": mine["bindings_size"],
+        "bindings_ttl_seconds": mine["bindings_ttl_seconds"],
+    }
+
+
+def prometheus_config(plan: Plan, host: str) -> dict[str, Any]:
+    """prometheus.yml of the Prometheus on this host: one job per kind of service, every target of the plan."""
+    every = f"{plan['settings']['observe']['scrape_interval_seconds']}s"
+    jobs = [
+        ("engines", _kind(plan, "engine"), "http"),
+        ("router", _kind(plan, "router"), "http"),
+        ("haproxy", _kind(plan, "edge"), "metrics"),
+        ("node", _kind(plan, "node_exporter"), "http"),
+        ("prometheus", [_service(plan, host, "prometheus")], "http"),
+    ]
+    return {
+        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
+        "scrape_configs": [
+            {"job_name": job, "static_configs": [_target(service, port) for service in services]}
+            for job, services, port in jobs
+        ],
+    }
+
+
+def _kind(plan: Plan, kind: str) -> list[Mapping[str, Any]]:
+    return [service for service in plan["services"] if service["kind"] == kind]
+
+
+def _service(plan: Plan, host: str, kind: str) -> Mapping[str, Any]:
+    return next(service for service in _kind(plan, kind) if service["host"] == host)
+
+
+def _ports(service: Mapping[str, Any]) -> dict[str, str]:
+    return {port["name"]: f"{port['address']}:{port['port']}" for port in service["ports"]}
+
+
+def _endpoint(listen: Mapping[str, Any]) -> dict[str, Any]:
+    return {"address": listen["address"], "port": listen["port"]}
+
+
+def _backend(model: Mapping[str, Any]) -> str:
+    return f"model-{slug(model['name'])}"
+
+
+def _of_model(plan: Plan, name: str) -> Iterable[Mapping[str, Any]]:
+    return (service for service in _kind(plan, "engine") if service["model"] == name)
+
+
+def _engine(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
+    model = next(model for model in plan["settings"]["models"] if model["name"] == service["model"])
+    return {
+        "name": service["name"],
+        "url": f"http://{_ports(service)['http']}",
+        "model": model["name"],
+        "prefill_tokens_per_second": model["prefill_tokens_per_second"],
+    }
+
+
+def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
+    servers = [{"name": s["name"], **_endpoint(s["ports"][0])} for s in _of_model(plan, model["name"])]
+    return {"name": model["name"], "backend": _backend(model), "servers": servers}
+
+
+def _target(service: Mapping[str, Any], port: str) -> dict[str, Any]:
+    labels = {"host": service["host"], "service": service["name"]}
+    named = {**labels, "model": service["model"]} if service["model"] else labels
+    return {"targets": [_dialable(_ports(service)[port])], "labels": named}
+
+
+def _dialable(endpoint: str) -> str:
+    return endpoint.replace("0.0.0.0:", "127.0.0.1:")

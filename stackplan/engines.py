@@ -1,0 +1,100 @@
+"""How vLLM is started: its command line and its environment, for GPUs and without."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stackplan.model import Mount, Replica
+from stackplan.settings import Engines, Model
+
+HOME = "/root"  # of the official images
+SECRETS = "/run/secrets/ironrack"
+# Flags the plan sets itself: set twice, the second silently wins and the rest of the plan is wrong.
+OWNED = {
+    "--model",
+    "--served-model-name",
+    "--host",
+    "--port",
+    "--uds",
+    "--tensor-parallel-size",
+    "-tp",
+    "--pipeline-parallel-size",
+    "-pp",
+    "--data-parallel-size",
+    "-dp",
+    "--max-model-len",
+    "--gpu-memory-utilization",
+    "--revision",
+    "--shutdown-timeout",
+    "--sse-keep-alive-interval",
+    "--api-key",
+}
+
+
+def command(model: Model, engines: Engines, address: str, port: int) -> list[str]:
+    """The arguments of `vllm serve`; the operator's own come last."""
+    line = [model.source, "--served-model-name", model.name, "--host", address, "--port", str(port)]
+    line += ["--revision", model.revision] if model.revision else []
+    line += ["--max-model-len", str(model.max_model_len)] if model.max_model_len else []
+    line += _gpu_flags(model, engines) if engines.device == "gpu" else []
+    line += ["--enable-prefix-caching", "--shutdown-timeout", str(engines.shutdown_timeout_seconds)]
+    line += ["--sse-keep-alive-interval", str(engines.sse_keep_alive_seconds)] if engines.sse_keep_alive_seconds else []
+    return [*line, *engines.args, *model.engine_args]
+
+
+def environment(model: Model, engines: Engines) -> dict[str, str]:
+    """Environment of one engine. No secret is in it: the hub's token is a file."""
+    env = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(engines.keep_alive_seconds), "VLLM_NO_USAGE_STATS": "1"}
+    if offline(model):
+        env["HF_HUB_OFFLINE"] = "1"
+    elif engines.hub_token_enabled:
+        env["HF_TOKEN_PATH"] = f"{SECRETS}/hub-token"
+    if engines.device == "cpu":
+        env["VLLM_CPU_KVCACHE_SPACE"] = str(engines.cpu_kv_cache_gib)
+        if engines.cpu_threads_bind:
+            env["VLLM_CPU_OMP_THREADS_BIND"] = engines.cpu_threads_bind
+    return {**env, **engines.env, **model.env}
+
+
+def mounts(model: Model, engines: Engines, root: str, image_key: str) -> list[Mount]:
+    """Weights and compiled graphs outlive the container; graphs are kept apart per image."""
+    cache = engines.cache_directory
+    compiled = f"{cache}/compiled/{image_key}"
+    found = [Mount(f"{HOME}/.cache/vllm", f"{compiled}/vllm", read_only=False)]
+    if engines.device == "gpu":
+        found.append(Mount(f"{HOME}/.triton", f"{compiled}/triton", read_only=False))
+        found.append(Mount(f"{HOME}/.cache/flashinfer", f"{compiled}/flashinfer", read_only=False))
+    if is_local(model):
+        return [Mount(model.source, model.source), *found]
+    found.insert(0, Mount(f"{HOME}/.cache/huggingface", f"{cache}/huggingface", read_only=False))
+    token = engines.hub_token_enabled and not offline(model)
+    return [*found, Mount(SECRETS, f"{root}/secrets/engine")] if token else found
+
+
+def is_local(model: Model) -> bool:
+    """A folder on the engine hosts, not a name at the hub."""
+    return model.source.startswith("/")
+
+
+def offline(model: Model) -> bool:
+    """Nothing needs to be fetched: start must not depend on the hub."""
+    return is_local(model) or model.weights_staged
+
+
+def owned_flags(args: Sequence[str]) -> list[str]:
+    """Flags among `args` that the plan sets itself."""
+    return [arg for arg in args if arg.split("=")[0].replace("_", "-") in OWNED]
+
+
+def engine_name(slug: str, replica: Replica) -> str:
+    """The public name of an engine: server in HAProxy, label in metrics, header in answers."""
+    return f"engine-{slug}-{replica.number}"
+
+
+def _gpu_flags(model: Model, engines: Engines) -> list[str]:
+    return [
+        "--tensor-parallel-size",
+        str(model.gpus_per_replica),
+        "--gpu-memory-utilization",
+        str(engines.gpu_memory_utilization),
+    ]

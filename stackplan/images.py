@@ -1,0 +1,38 @@
+"""The images a production stack runs, pinned, and what counts as pinned."""
+
+from __future__ import annotations
+
+import re
+
+ENGINE_GPU = "vllm/vllm-openai:v0.29.0@sha256:c2914767605584b6d8f45686b82de173ecc99e781897aa3d0a66dacd72c51ae1"
+ENGINE_CPU = "vllm/vllm-openai-cpu:v0.29.0@sha256:c2414ae3dfe4fbcd1fb5d1430f032618aca92dcfb0d8e5179165d512a0336f91"
+EDGE = "haproxy:3.0-alpine@sha256:56b887da77428b7a6621e59e480cdbd330cc805c22d3cedb66ceea76ffdea2c6"
+PROMETHEUS = "prom/prometheus:v3.5.0@sha256:63805ebb8d2b3920190daf1cb14a60871b16fd38bed42b857a3182bc621f4996"
+NODE_EXPORTER = "prom/node-exporter:v1.9.1@sha256:d00a542e409ee618a4edc67da14dd48c5da66726bbd5537ab2af9c1dfc442c8a"
+ROUTER = "ironrack/router:0.1.0"
+
+_REFERENCE = re.compile(
+    r"^(?P<name>[a-z0-9.-]+(:[0-9]+)?(/[a-z0-9._-]+)*)"
+    r"(:(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(@(?P<digest>sha256:[0-9a-f]{64}))?$"
+)
+
+
+def trouble(image: str) -> str | None:
+    """What keeps an image reference from naming the same bytes tomorrow, or None."""
+    found = _REFERENCE.match(image)
+    if not found:
+        return "that is no image reference"
+    if found["digest"]:
+        return None
+    if found["tag"] is None:
+        return "it has neither tag nor digest"
+    return "the tag latest moves" if found["tag"] == "latest" else None
+
+
+def key(image: str) -> str:
+    """A short folder name that changes when the image does."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", image.split("@", maxsplit=1)[0]).strip("-") + _short_digest(image)
+
+
+def _short_digest(image: str) -> str:
+    return f"-{image.split('@sha256:')[1][:12]}" if "@sha256:" in image else ""

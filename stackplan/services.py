@@ -1,0 +1,209 @@
+"""The services of a stack: every container of every host, complete and absolute."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from stackplan import engines as vllm
+from stackplan import images
+from stackplan.derive import slug
+from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Replica, Service
+from stackplan.settings import Settings
+
+GRACE_SECONDS = 30  # between a service's own deadline and the container's end
+ALL = ("ALL",)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What every service is built from."""
+
+    settings: Settings
+    hosts: Sequence[Host]
+    root: str
+
+    def in_group(self, group: str) -> list[Host]:
+        """The hosts of one group, in the inventory's order."""
+        return [host for host in self.hosts if group in host.groups]
+
+    def watched_from_elsewhere(self, host: Host) -> bool:
+        """Whether a Prometheus on another host must reach this one."""
+        return any(other.name != host.name for other in self.in_group("observe"))
+
+    def inside(self, host: Host) -> str:
+        """The narrowest address on which a service of this host can be scraped."""
+        return host.address if self.watched_from_elsewhere(host) else LOOPBACK
+
+    def config(self, service: str, target: str) -> Mount:
+        """The service's configuration folder: the folder, since a file mount keeps showing the old file."""
+        return Mount(target, f"{self.root}/config/{service}")
+
+
+def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
+    """All services in starting order: engines, routers, edges, then what observes them."""
+    edges, observers = ground.in_group("edge"), ground.in_group("observe")
+    watched = [host for host in ground.hosts if host.groups] if observers else []
+    return [
+        *_engines(ground, replicas),
+        *(_router(ground, host) for host in edges),
+        *(_edge(ground, host) for host in edges),
+        *(_prometheus(ground, host) for host in observers),
+        *(_node_exporter(ground, host) for host in watched),
+    ]
+
+
+def _engines(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
+    hosts = {host.name: host for host in ground.hosts}
+    before: Counter[str] = Counter()
+    found = []
+    for replica in replicas:
+        port = ground.settings.engines.base_port + before[replica.host]
+        before[replica.host] += 1
+        found.append(_engine(ground, replica, hosts[replica.host], port))
+    return found
+
+
+def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
+    shared, model = ground.settings.engines, ground.settings.models[replica.model]
+    image = model.image or ""
+    url = f"http://{host.address}:{port}/health"
+    gpu = shared.device == "gpu"
+    return Service(
+        name=vllm.engine_name(slug(model.name), replica),
+        kind="engine",
+        host=host.name,
+        address=host.address,
+        image=image,
+        entrypoint=["vllm", "serve"],
+        command=vllm.command(model, shared, host.address, port),
+        env=vllm.environment(model, shared),
+        ports=[Listen("http", host.address, port)],
+        gpus=replica.gpus,
+        mounts=vllm.mounts(model, shared, ground.root, images.key(image)),
+        health=Health(_python_get(url), url, 10, 5, 3, shared.start_timeout_seconds),
+        stop_grace_seconds=(shared.shutdown_timeout_seconds or 0) + GRACE_SECONDS,
+        ulimits={"memlock": -1, "stack": 67108864} if gpu else {},
+        ipc="host" if shared.shared_memory == "host" else None,
+        shm_size=None if shared.shared_memory == "host" else shared.shared_memory,
+        model=model.name,
+    )
+
+
+def _router(ground: Ground, host: Host) -> Service:
+    mine = ground.settings.router
+    http = mine.http_address or ground.inside(host)
+    url = f"http://{http}:{mine.http_port}/healthz"
+    return Service(
+        name="router",
+        kind="router",
+        host=host.name,
+        address=http,
+        image=mine.image,
+        build=mine.build.model_dump() if mine.build else None,
+        entrypoint=["python", "-m", "router"],
+        command=["--config", "/etc/ironrack/router.yml"],
+        ports=[
+            Listen("spop", LOOPBACK, mine.spop_port),
+            Listen("http", http, mine.http_port),
+            Listen("events", LOOPBACK, mine.events_port),
+        ],
+        mounts=[ground.config("router", "/etc/ironrack"), Mount("/tmp", type="tmpfs", read_only=False)],
+        health=Health(_python_get(url), url, 5, 3, 3, 10),
+        stop_grace_seconds=10,
+        cap_drop=ALL,
+        read_only=True,
+    )
+
+
+def _edge(ground: Ground, host: Host) -> Service:
+    mine = ground.settings.edge
+    metrics = mine.metrics_address or ground.inside(host)
+    url = f"http://{_reachable(mine.bind_address)}:{mine.bind_port}/health"
+    low = mine.bind_port < 1024
+    return Service(
+        name="edge",
+        kind="edge",
+        host=host.name,
+        address=mine.bind_address,
+        image=mine.image,
+        entrypoint=["haproxy"],
+        command=["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
+        ports=[Listen("http", mine.bind_address, mine.bind_port), Listen("metrics", metrics, mine.metrics_port)],
+        mounts=[
+            ground.config("edge", "/usr/local/etc/haproxy"),
+            Mount(mine.runtime_socket.rsplit("/", 1)[0], type="tmpfs", read_only=False),
+        ],
+        health=Health(_wget(url), url, 5, 3, 3, 10),
+        stop_grace_seconds=mine.timeouts.server_seconds + GRACE_SECONDS,
+        stop_signal="SIGUSR1",
+        user="0:0" if low else None,
+        cap_drop=ALL,
+        cap_add=["NET_BIND_SERVICE"] if low else [],
+        read_only=True,
+    )
+
+
+def _prometheus(ground: Ground, host: Host) -> Service:
+    mine = ground.settings.observe
+    address = mine.prometheus_address or LOOPBACK
+    url = f"http://{_reachable(address)}:{mine.prometheus_port}/-/ready"
+    return Service(
+        name="prometheus",
+        kind="prometheus",
+        host=host.name,
+        address=address,
+        image=mine.prometheus_image,
+        entrypoint=["prometheus"],
+        command=[
+            "--config.file=/etc/prometheus/prometheus.yml",
+            "--storage.tsdb.path=/prometheus",
+            f"--storage.tsdb.retention.time={mine.retention_days}d",
+            f"--storage.tsdb.retention.size={mine.retention_gib}GB",
+            f"--web.listen-address={address}:{mine.prometheus_port}",
+        ],
+        ports=[Listen("http", address, mine.prometheus_port)],
+        mounts=[
+            ground.config("prometheus", "/etc/prometheus"),
+            Mount("/prometheus", "prometheus", "volume", read_only=False),
+        ],
+        health=Health(_wget(url), url, 10, 5, 3, 60),
+        stop_grace_seconds=GRACE_SECONDS,
+        cap_drop=ALL,
+        read_only=True,
+    )
+
+
+def _node_exporter(ground: Ground, host: Host) -> Service:
+    port = ground.settings.observe.node_exporter_port
+    address = ground.inside(host)
+    url = f"http://{address}:{port}/"
+    return Service(
+        name="node-exporter",
+        kind="node_exporter",
+        host=host.name,
+        address=address,
+        image=ground.settings.observe.node_exporter_image,
+        entrypoint=["node_exporter"],
+        command=["--path.rootfs=/host", f"--web.listen-address={address}:{port}"],
+        ports=[Listen("http", address, port)],
+        mounts=[Mount("/host", "/")],
+        health=Health(_wget(url), url, 15, 5, 3, 10),
+        stop_grace_seconds=10,
+        cap_drop=ALL,
+        read_only=True,
+        pid="host",
+    )
+
+
+def _reachable(address: str) -> str:
+    return LOOPBACK if address == "0.0.0.0" else address
+
+
+def _python_get(url: str) -> list[str]:
+    return ["CMD", "python3", "-c", f"import urllib.request as u; u.urlopen('{url}', timeout=4)"]
+
+
+def _wget(url: str) -> list[str]:
+    return ["CMD", "wget", "-q", "-O", "/dev/null", url]

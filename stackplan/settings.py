@@ -1,0 +1,169 @@
+"""What an operator may write in the five sections of stack.yml, with types, ranges and defaults.
+
+A setting whose default is None is derived from others (see `derive`), so that changing one keeps the rest consistent.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stackplan import images
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Seconds = Annotated[int, Field(ge=1, le=7 * 86400)]
+Count = Annotated[int, Field(ge=1)]
+AbsolutePath = Annotated[str, Field(pattern=r"^/[^\s:]*$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]
+Header = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+FieldPath = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*$")]
+Env = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
+
+SESSION_HEADERS = [
+    "x-session-id",  # the convention of routers and gateways; opencode sends it too
+    "x-claude-code-session-id",  # Claude Code
+    "session-id",  # Codex
+    "session_id",  # Codex, older
+    "x-session-affinity",  # opencode, pi
+    "x-opencode-session",  # opencode and clients of its gateway
+]
+SESSION_FIELDS = ["prompt_cache_key", "conversation", "previous_response_id", "metadata.user_id", "user"]
+
+
+class Section(BaseModel):
+    """A mapping that refuses unknown keys; a key set to null is a key not set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_means_default(cls, data: Any) -> Any:
+        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
+
+
+class Build(Section):
+    """How to build an image from this repository instead of pulling it."""
+
+    context: str
+    dockerfile: str = "Dockerfile"
+    args: Env = {}
+
+
+class Model(Section):
+    """One model to serve, under one public name."""
+
+    name: Name
+    source: Annotated[str, Field(pattern=r"^(/[^\s:]+|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$")]
+    revision: str | None = None
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 1
+    gpus_per_replica: Annotated[int, Field(ge=0, le=16)] | None = None
+    max_model_len: Count | None = None
+    hosts: list[str] = []
+    weights_staged: bool = False
+    image: str | None = None
+    engine_args: list[str] = []
+    env: Env = {}
+    prefill_tokens_per_second: Count = 8000
+
+
+class Engines(Section):
+    """What all engines share."""
+
+    device: Literal["gpu", "cpu"] = "gpu"
+    image: str | None = None
+    base_port: Port = 8101
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
+    cpu_kv_cache_gib: Count = 4
+    cpu_threads_bind: str | None = None
+    shared_memory: Annotated[str, Field(pattern=r"^(host|[0-9]+[mg])$")] = "host"
+    keep_alive_seconds: Seconds = 120
+    sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
+    shutdown_timeout_seconds: Seconds | None = None
+    start_timeout_seconds: Seconds = 1800
+    cache_directory: AbsolutePath = "/var/lib/ironrack"
+    hub_token_enabled: bool = False
+    args: list[str] = []
+    env: Env = {}
+
+
+class Router(Section):
+    """The decider beside each edge."""
+
+    image: str = images.ROUTER
+    build: Build | None = None
+    spop_port: Port = 9901
+    http_port: Port = 9902
+    events_port: Port = 9903
+    http_address: str | None = None
+    gate_seconds: Annotated[float, Field(ge=0, le=60)] | None = None
+    kv_weight: Annotated[float, Field(ge=0, le=100)] = 0.05
+    characters_per_token: Annotated[float, Field(gt=0, le=100)] = 4.0
+    session_headers: list[Header] = SESSION_HEADERS
+    session_fields: list[FieldPath] = SESSION_FIELDS
+    session_capacity: Count = 200_000
+    session_ttl_seconds: Seconds = 3600
+    health_interval_seconds: Seconds = 2
+    health_timeout_seconds: Seconds = 5
+    health_fail_after: Count = 3
+    health_rise_after: Count = 1
+    lease_capacity: Count = 100_000
+    lease_ttl_seconds: Seconds | None = None
+    drain_timeout_seconds: Seconds | None = None
+
+
+class Timeouts(Section):
+    """The one table of timeouts, outer before inner."""
+
+    client_seconds: Seconds | None = None
+    server_seconds: Seconds = 1800
+    queue_seconds: Seconds = 60
+    request_seconds: Seconds = 30
+    keep_alive_seconds: Seconds = 60
+    connect_seconds: Seconds = 2
+    pool_idle_seconds: Seconds = 60
+    decide_milliseconds: Annotated[int, Field(ge=5, le=5000)] = 50
+    check_interval_seconds: Seconds = 1
+
+
+class Edge(Section):
+    """HAProxy: where clients connect, and how much they may send."""
+
+    image: str = images.EDGE
+    haproxy_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")] = "3.0"
+    bind_address: str = "0.0.0.0"
+    bind_port: Port = 8080
+    metrics_address: str | None = None
+    metrics_port: Port = 8405
+    runtime_socket: AbsolutePath = "/run/haproxy/admin.sock"
+    threads: Annotated[int, Field(ge=1, le=256)] = 1
+    maxconn: Count = 8192
+    buffer_bytes: Annotated[int, Field(ge=16384, le=4 * 1024 * 1024)] = 131072
+    max_body_bytes: Count = 16 * 1024 * 1024
+    retries: Annotated[int, Field(ge=0, le=10)] = 3
+    bindings_size: Count = 200_000
+    bindings_ttl_seconds: Seconds = 3600
+    timeouts: Timeouts = Timeouts()
+
+
+class Observe(Section):
+    """Prometheus and the host's exporter."""
+
+    prometheus_image: str = images.PROMETHEUS
+    node_exporter_image: str = images.NODE_EXPORTER
+    prometheus_address: str | None = None
+    prometheus_port: Port = 9090
+    node_exporter_port: Port = 9100
+    scrape_interval_seconds: Seconds = 5
+    retention_days: Count = 15
+    retention_gib: Count = 20
+
+
+class Settings(Section):
+    """The five sections together, each valid in itself."""
+
+    models: list[Model] = []
+    engines: Engines = Engines()
+    router: Router = Router()
+    edge: Edge = Edge()
+    observe: Observe = Observe()
