@@ -1,0 +1,169 @@
+"""What a lab consists of: one plan, made as for a real host, and the commands that run its services as processes."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from stackplan import PlanError, edge_config, plan, router_config
+from tests.lab.errors import LabError
+from tests.lab.processes import Command
+
+ROOT = Path(__file__).resolve().parents[2]
+TEMPLATES = ROOT / "roles" / "edge" / "templates"
+HOST = "lab"
+LOOPBACK = "127.0.0.1"
+_FIRST_ENGINE = 10
+_MOST_ENGINES = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A lab as asked for. `port` is the edge's; every other port follows it. `engine_options` go to each engine."""
+
+    engines: int
+    port: int
+    model: str
+    haproxy: str
+    haproxy_version: str
+    prefill_rate: float
+    decide_milliseconds: int | None
+    engine_options: tuple[str, ...]
+    state: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Lab:
+    """Files to write, commands to run (engines and router, then the edge), and where everything answers."""
+
+    files: Mapping[Path, str]
+    engines: Sequence[Command]
+    router: Command
+    edge: Command
+    ports: Sequence[int]
+    plan: Mapping[str, Any]
+
+    @property
+    def commands(self) -> list[Command]:
+        """Every command, in starting order."""
+        return [*self.engines, self.router, self.edge]
+
+
+def design(wanted: Wanted) -> Lab:
+    """The whole lab, with nothing touched yet."""
+    planned = _plan(wanted)
+    files = _files(wanted, planned)
+    services = planned["services"]
+    engines = [_engine(wanted, service) for service in services if service["kind"] == "engine"]
+    used = [port for service in services if service["kind"] in _KINDS for port in service["ports"]]
+    return Lab(
+        files=files,
+        engines=engines,
+        router=_router(wanted, _ports(planned, "router")["http"]),
+        edge=_edge(wanted, _ports(planned, "edge")["http"]),
+        ports=[port["port"] for port in used],
+        plan=planned,
+    )
+
+
+_KINDS = ("engine", "router", "edge")
+
+
+def report(lab: Lab, wanted: Wanted, pids: Mapping[str, int]) -> dict[str, Any]:
+    """The JSON object `up` prints."""
+    edge, router = _ports(lab.plan, "edge"), _ports(lab.plan, "router")
+    return {
+        "endpoint": f"http://{edge['http']}",
+        "model": wanted.model,
+        "engines": [{"name": one.name, "url": _base(one.ready_url), "pid": pids[one.name]} for one in lab.engines],
+        "routers": [{"name": "router", "pid": pids["router"], "admin_url": f"http://{router['http']}"}],
+        "edge": {"name": "edge", "pid": pids["edge"], "metrics_url": f"http://{edge['metrics']}/metrics"},
+        "state": str(wanted.state),
+    }
+
+
+def _plan(wanted: Wanted) -> dict[str, Any]:
+    if not 1 <= wanted.engines <= _MOST_ENGINES:
+        raise LabError(f"--engines {wanted.engines}: 1 to {_MOST_ENGINES} are allowed")
+    model = {"name": wanted.model, "source": "/simulated", "replicas": wanted.engines, "gpus_per_replica": 0}
+    timeouts = {"decide_milliseconds": wanted.decide_milliseconds}
+    intent = {
+        "models": [{**model, "prefill_tokens_per_second": int(wanted.prefill_rate)}],
+        "engines": {"device": "cpu", "base_port": wanted.port + _FIRST_ENGINE},
+        "router": {f"{name}_port": wanted.port + 2 + at for at, name in enumerate(("spop", "http", "events"))},
+        "edge": {
+            "bind_address": LOOPBACK,
+            "bind_port": wanted.port,
+            "metrics_port": wanted.port + 1,
+            "haproxy_version": wanted.haproxy_version,
+            "runtime_socket": str(wanted.state / "haproxy.sock"),
+            "timeouts": timeouts,
+        },
+    }
+    hosts = [{"name": HOST, "address": LOOPBACK, "groups": ["edge", "engines"], "gpus": 0}]
+    try:
+        return plan(intent, hosts, str(wanted.state))
+    except PlanError as problem:
+        raise LabError("\n".join(problem.problems)) from problem
+
+
+def _files(wanted: Wanted, planned: Mapping[str, Any]) -> dict[Path, str]:
+    edge = {**edge_config(planned, HOST), "spoe_path": str(wanted.state / "spoe.cfg")}
+    # The options Ansible's template module uses, so that both write the same bytes.
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    templates = {name: environment.get_template(f"{name}.j2") for name in ("haproxy.cfg", "spoe.cfg")}
+    return {
+        **{wanted.state / name: template.render(edge_config=edge) for name, template in templates.items()},
+        wanted.state / "router.yml": yaml.safe_dump(router_config(planned, HOST), sort_keys=False),
+    }
+
+
+def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:
+    port = service["ports"][0]["port"]
+    options = ["--name", service["name"], "--port", str(port), "--model", wanted.model]
+    rate = ["--prefill-rate", str(wanted.prefill_rate)]
+    argv = [*_python("tests.engines"), *options, *rate, *wanted.engine_options]
+    # What the plan tells a real engine about its connections holds for the simulated one.
+    env = {name: value for name, value in service["env"].items() if name == "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"}
+    return _command(wanted, service["name"], argv, f"http://{LOOPBACK}:{port}/health", env)
+
+
+def _router(wanted: Wanted, http: str) -> Command:
+    argv = [*_python("router"), "--config", str(wanted.state / "router.yml")]
+    return _command(wanted, "router", argv, f"http://{http}/readyz", {})
+
+
+def _edge(wanted: Wanted, http: str) -> Command:
+    argv = [wanted.haproxy, "-db", "-f", str(wanted.state / "haproxy.cfg")]
+    return _command(wanted, "edge", argv, f"http://{http}/ready", {})
+
+
+def _command(wanted: Wanted, name: str, argv: list[str], ready: str, env: Mapping[str, str]) -> Command:
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    log = wanted.state / "logs" / f"{name}.log"
+    return Command(name, argv, {**env, "PYTHONPATH": os.pathsep.join(paths)}, ready, str(log))
+
+
+def _python(module: str) -> list[str]:
+    return [sys.executable, "-m", module]
+
+
+def _ports(planned: Mapping[str, Any], kind: str) -> dict[str, str]:
+    service = next(service for service in planned["services"] if service["kind"] == kind)
+    return {port["name"]: f"{port['address']}:{port['port']}" for port in service["ports"]}
+
+
+def _base(url: str) -> str:
+    return url.rpartition("/")[0]
