@@ -9,7 +9,6 @@ from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
 from stackplan.model import Host
-from stackplan.place import candidates
 from stackplan.settings import Settings
 
 PER_REQUEST_HEADERS = {"x-request-id", "x-correlation-id", "x-trace-id", "traceparent", "x-client-request-id"}
@@ -21,7 +20,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
     return [
         *_models(settings),
         *_pins(settings, hosts),
-        *_gpus(settings, hosts),
+        *_gpus(settings),
         *_engine_arguments(settings),
         *_secrets(settings),
         *_images(settings),
@@ -60,21 +59,14 @@ def _pins(settings: Settings, hosts: Sequence[Host]) -> Iterator[str]:
                 )
 
 
-def _gpus(settings: Settings, hosts: Sequence[Host]) -> Iterator[str]:
-    machines = [host for host in hosts if "engines" in host.groups]
+def _gpus(settings: Settings) -> Iterator[str]:
     for index, model in enumerate(settings.models):
         where = f"stack_models[{index}].gpus_per_replica"
         asked = model.gpus_per_replica or 0
-        most = max((host.gpus for host in candidates(model, machines)), default=0)
         if settings.engines.device == "cpu" and asked:
             yield f"{where}: {asked} was found with stack_engines.device cpu: allowed is 0; remove it or set gpu"
         elif settings.engines.device == "gpu" and not asked:
             yield f"{where}: 0 was found with stack_engines.device gpu: at least 1 is needed; set it or device: cpu"
-        elif settings.engines.device == "gpu" and machines and asked > most:
-            yield (
-                f"{where}: {asked} was found, the largest allowed host has {most}: a replica stays inside one host; "
-                "lower it, or correct stack_gpus of the hosts"
-            )
 
 
 def _engine_arguments(settings: Settings) -> Iterator[str]:

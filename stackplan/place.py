@@ -31,7 +31,7 @@ def place(models: Sequence[Model], hosts: Sequence[Host]) -> Placement:
         for number in range(models[index].replicas):
             replica = room.take(index, number, models[index])
             if replica is None:
-                problems.append(room.refusal(index, number, models[index]))
+                problems += room.refusal(index, number, models[index])
                 break
             placed.append(replica)
     return Placement(sorted(placed, key=lambda r: (r.model, r.number)), problems)
@@ -78,15 +78,16 @@ class _Room:
         *_, order, gpus = min(fits)
         return self._taken(Replica(index, number, self.hosts[order].name, gpus))
 
-    def refusal(self, index: int, number: int, model: Model) -> str:
-        """Why there is no place, in numbers."""
+    def refusal(self, index: int, number: int, model: Model) -> list[str]:
+        """Why there is no place, in numbers; nothing for a model pinned to no engine host, which is said elsewhere."""
         allowed = candidates(model, self.hosts)
         left = ", ".join(f"{host.name} {len(self.free[host.name])} of {host.gpus}" for host in allowed)
-        return (
+        text = (
             f"stack_models[{index}] ({model.name}): replica {number + 1} of {model.replicas} needs {_need(model)} "
-            f"neighbouring GPUs of one host, free are: {left or 'none'}: a host cannot give more than it has; "
+            f"neighbouring GPUs of one host, free are: {left}: a host cannot give more than its stack_gpus; "
             "lower replicas or gpus_per_replica, or add a host"
         )
+        return [text] if allowed else []
 
     def _taken(self, replica: Replica) -> Replica:
         self.free[replica.host] = [gpu for gpu in self.free[replica.host] if gpu not in replica.gpus]

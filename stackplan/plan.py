@@ -14,7 +14,7 @@ from stackplan.names import unknown_names
 from stackplan.place import place
 from stackplan.ports import port_problems
 from stackplan.services import Ground, services
-from stackplan.settings import Settings
+from stackplan.settings import Model, Settings
 from stackplan.shape import read
 
 GROUPS = ("edge", "engines", "observe")
@@ -69,9 +69,16 @@ def _built(settings: Settings, machines: Sequence[Host], root: str) -> tuple[lis
     engine_hosts = [host for host in machines if "engines" in host.groups]
     if not engine_hosts:
         return [], []
-    placement = place(settings.models, engine_hosts)
+    placement = place(_asking(settings), engine_hosts)
     built = services(Ground(settings, machines, root), placement.replicas)
     return built, [*placement.problems, *port_problems(built)]
+
+
+def _asking(settings: Settings) -> list[Model]:
+    """The models with the GPUs they may claim: none without GPUs, whatever they say."""
+    if settings.engines.device == "gpu":
+        return settings.models
+    return [model.model_copy(update={"gpus_per_replica": 0}) for model in settings.models]
 
 
 def _hosts(hosts: Sequence[Mapping[str, Any]]) -> tuple[list[Host], list[str]]:

@@ -5,26 +5,49 @@ A setting whose default is None is derived from others (see `derive`), so that c
 
 from __future__ import annotations
 
+import ipaddress
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from stackplan import images
 
+
+def _ipv4(text: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        raise ValueError("an IPv4 address") from None
+
+
+Address = Annotated[str, AfterValidator(_ipv4)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Seconds = Annotated[int, Field(ge=1, le=7 * 86400)]
 Count = Annotated[int, Field(ge=1)]
-AbsolutePath = Annotated[str, Field(pattern=r"^/[^\s:]*$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$")]
-Header = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-FieldPath = Annotated[str, Field(pattern=r"^[a-z_]+(\.[a-z_]+)*$")]
-Env = dict[Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")], str]
+
+# A pattern's words, for the person who got it wrong.
+PATTERNS = {
+    r"^/[^\s:]*$": "an absolute path without spaces and colons",
+    r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$": "up to 96 letters, digits and . _ / : -",
+    r"^(/[^\s:]+|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$": "an absolute path on the engine hosts or owner/name at the hub",
+    r"^[a-z0-9][a-z0-9-]{0,63}$": "a header name in lower case",
+    r"^[a-z_]+(\.[a-z_]+)*$": "a body field such as user or metadata.user_id",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
+    r"^(host|[0-9]+[mg])$": "host, or a size such as 16g",
+    r"^[0-9]+\.[0-9]+$": "a version such as '3.0', quoted",
+}
+_PATH, _NAME, _SOURCE, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION = PATTERNS
+
+AbsolutePath = Annotated[str, Field(pattern=_PATH)]
+Name = Annotated[str, Field(pattern=_NAME)]
+Header = Annotated[str, Field(pattern=_HEADER)]
+FieldPath = Annotated[str, Field(pattern=_FIELD)]
+Env = dict[Annotated[str, Field(pattern=_VARIABLE)], str]
 
 SESSION_HEADERS = [
     "x-session-id",  # the convention of routers and gateways; opencode sends it too
     "x-claude-code-session-id",  # Claude Code
     "session-id",  # Codex
-    "session_id",  # Codex, older
     "x-session-affinity",  # opencode, pi
     "x-opencode-session",  # opencode and clients of its gateway
 ]
@@ -54,7 +77,7 @@ class Model(Section):
     """One model to serve, under one public name."""
 
     name: Name
-    source: Annotated[str, Field(pattern=r"^(/[^\s:]+|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$")]
+    source: Annotated[str, Field(pattern=_SOURCE)]
     revision: str | None = None
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     gpus_per_replica: Annotated[int, Field(ge=0, le=16)] | None = None
@@ -76,7 +99,7 @@ class Engines(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Count = 4
     cpu_threads_bind: str | None = None
-    shared_memory: Annotated[str, Field(pattern=r"^(host|[0-9]+[mg])$")] = "host"
+    shared_memory: Annotated[str, Field(pattern=_MEMORY)] = "host"
     keep_alive_seconds: Seconds = 120
     sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
     shutdown_timeout_seconds: Seconds | None = None
@@ -95,7 +118,7 @@ class Router(Section):
     spop_port: Port = 9901
     http_port: Port = 9902
     events_port: Port = 9903
-    http_address: str | None = None
+    http_address: Address | None = None
     gate_seconds: Annotated[float, Field(ge=0, le=60)] | None = None
     kv_weight: Annotated[float, Field(ge=0, le=100)] = 0.05
     characters_per_token: Annotated[float, Field(gt=0, le=100)] = 4.0
@@ -130,10 +153,10 @@ class Edge(Section):
     """HAProxy: where clients connect, and how much they may send."""
 
     image: str = images.EDGE
-    haproxy_version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+$")] = "3.0"
-    bind_address: str = "0.0.0.0"
+    haproxy_version: Annotated[str, Field(pattern=_VERSION)] = "3.0"
+    bind_address: Address = "0.0.0.0"
     bind_port: Port = 8080
-    metrics_address: str | None = None
+    metrics_address: Address | None = None
     metrics_port: Port = 8405
     runtime_socket: AbsolutePath = "/run/haproxy/admin.sock"
     threads: Annotated[int, Field(ge=1, le=256)] = 1
@@ -151,7 +174,7 @@ class Observe(Section):
 
     prometheus_image: str = images.PROMETHEUS
     node_exporter_image: str = images.NODE_EXPORTER
-    prometheus_address: str | None = None
+    prometheus_address: Address | None = None
     prometheus_port: Port = 9090
     node_exporter_port: Port = 9100
     scrape_interval_seconds: Seconds = 5

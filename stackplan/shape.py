@@ -14,11 +14,21 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from stackplan.settings import Settings
+from stackplan.settings import PATTERNS, Settings
 
 SECTIONS = ("models", "engines", "router", "edge", "observe")
 _SECRET = ("env", "token", "password", "key")
 _STAND_INS = {"name": "unnamed-{}", "source": "unknown/unknown-{}", "context": "unknown-{}"}
+_KINDS = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+_BOUNDS = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
 _ROUNDS = 4  # a replaced value may bring the next error to light, a few levels deep at most
 
 
@@ -50,8 +60,7 @@ def sentence(detail: ErrorDetails) -> str:
         return f"{where}: nothing was found: it must be given; add it"
     if detail["type"] == "extra_forbidden":
         return _unknown(where, detail["loc"])
-    allowed = detail["msg"].removeprefix("Input should be ").removeprefix("a ").removeprefix("an ")
-    return f"{where}: {_found(detail)} was found: allowed is {allowed}; correct the value"
+    return f"{where}: {_found(detail)} was found: allowed is {_allowed(detail)}; correct the value"
 
 
 def place(loc: Sequence[int | str]) -> str:
@@ -75,6 +84,18 @@ def _found(detail: ErrorDetails) -> str:
         return "something else"
     text = repr(detail["input"])
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _allowed(detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    bounds = [f"{words} {context[key]}" for key, words in _BOUNDS.items() if key in context]
+    if kind == "string_pattern_mismatch":
+        return PATTERNS[context["pattern"]]
+    if kind == "literal_error":
+        return str(context["expected"])
+    if kind == "value_error":
+        return str(context["error"])
+    return bounds[0] if bounds else _KINDS.get(kind.split("_")[0], detail["msg"])
 
 
 def _unknown(where: str, loc: Sequence[int | str]) -> str:
