@@ -1,0 +1,171 @@
+"""Completed requests, as the edge's access line tells them: to the fleet, to the metrics, to one line on stdout.
+
+The edge sends its JSON access line over TCP, each with its length in front (`<octets> <line>`). Lines may be lost,
+repeated or garbage; none of that raises, and garbage is counted.
+"""
+
+from collections import deque
+
+import msgspec
+
+from router.fleet import Fleet, Outcome
+from router.joined import Decided, Recent
+from router.metrics import Tally
+
+LONGEST_LINE = 65_536  # octets
+_LENGTH_DIGITS = 6
+_PENDING_OCTETS = 4_194_304  # of log lines that stdout has not taken
+
+
+class Event(msgspec.Struct, frozen=True):
+    """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`."""
+
+    id: str
+    ts: float = 0.0
+    client: str = ""
+    method: str = ""
+    path: str = ""
+    status: int = 0
+    backend: str = ""
+    server: str = ""
+    chosen: str = ""
+    why: str = ""
+    model: str = ""
+    source: str = ""
+    state: str = "--"
+    retries: int | str = 0
+    queued_ms: int = -1
+    connect_ms: int = -1
+    headers_ms: int = -1
+    total_ms: int = -1
+    bytes_in: int = 0
+    bytes_out: int = 0
+
+
+class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is written for each completed request: the edge's event, joined with the decision."""
+
+    ts: float
+    id: str
+    model: str
+    path: str
+    status: int
+    engine: str
+    chosen: str
+    why: str
+    source: str
+    state: str
+    retries: int
+    headers_ms: int
+    total_ms: int
+    bytes_out: int
+    prompt_tokens: int | None = None
+    uncached_tokens: int | None = None
+    cost_ms: float | None = None
+
+
+class Framing:
+    """Octet-counted lines out of a stream. `broken` says that the stream is not that: drop the connection."""
+
+    def __init__(self) -> None:
+        self.broken = False
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take octets as they came, return the lines that are complete by now."""
+        data = self._rest + data
+        lines: list[bytes] = []
+        at = 0
+        while not self.broken:
+            space = data.find(b" ", at, at + _LENGTH_DIGITS + 1)
+            if space < 0:
+                self.broken = len(data) - at > _LENGTH_DIGITS
+                break
+            digits = data[at:space]
+            if not digits.isdigit() or int(digits) > LONGEST_LINE:
+                self.broken = True
+                break
+            end = space + 1 + int(digits)
+            if end > len(data):
+                break
+            lines.append(data[space + 1 : end])
+            at = end
+        self._rest = b"" if self.broken else data[at:]
+        return lines
+
+
+class Journal:
+    """Lines for stdout, kept until a timer writes them; what stdout does not take in time is dropped and counted."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._lines: deque[bytes] = deque()
+        self._octets = 0
+
+    def add(self, line: bytes) -> None:
+        """Keep one line, without its line end."""
+        if self._octets + len(line) >= _PENDING_OCTETS:
+            self._tally.log_dropped += 1
+            return
+        self._lines.append(line)
+        self._octets += len(line) + 1
+
+    def take(self) -> bytes:
+        """Return everything kept, as lines, and forget it."""
+        if not self._lines:
+            return b""
+        octets = b"\n".join(self._lines) + b"\n"
+        self._lines.clear()
+        self._octets = 0
+        return octets
+
+
+class Accounts:
+    """Turns access lines into outcomes, metrics and log lines. `journal` None: no log lines."""
+
+    def __init__(self, fleet: Fleet, tally: Tally, recent: Recent, journal: Journal | None) -> None:
+        self._fleet = fleet
+        self._tally = tally
+        self._recent = recent
+        self._journal = journal
+        self._decode = msgspec.json.Decoder(Event).decode
+        self._encode = msgspec.json.Encoder().encode
+
+    def line(self, octets: bytes, now: float) -> None:
+        """Take one access line at the monotonic time `now`."""
+        self._tally.events += 1
+        try:
+            event = self._decode(octets)
+            retries = max(int(event.retries), 0)
+        except (msgspec.MsgspecError, ValueError):
+            self._tally.garbage += 1
+            return
+        server = "" if event.server.startswith(("<", "-")) else event.server
+        outcome = Outcome(event.id, server, event.status, event.state[:2], retries, event.chosen)
+        self._fleet.finished(outcome, now)
+        self._tally.ended(server, event.status, retries)
+        decided = self._recent.take(event.id)
+        if self._journal is not None:
+            self._journal.add(self._encode(_joined(event, outcome, decided)))
+
+
+def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:
+    return Line(
+        ts=event.ts,
+        id=event.id,
+        model=event.model,
+        path=event.path,
+        status=event.status,
+        engine=outcome.server,
+        chosen=event.chosen,
+        why=event.why,
+        source=event.source,
+        state=event.state,
+        retries=outcome.retries,
+        headers_ms=event.headers_ms,
+        total_ms=event.total_ms,
+        bytes_out=event.bytes_out,
+        prompt_tokens=decided.prompt_tokens if decided else None,
+        uncached_tokens=decided.uncached_tokens if decided else None,
+        cost_ms=round(decided.cost_seconds * 1000, 1) if decided else None,
+    )
