@@ -1,0 +1,44 @@
+"""One data plane for the tests that break nothing, a fresh one for each test that does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.stack import Stack, edge_config
+
+Start = Callable[..., Stack]
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """Two models, two engines each; left as it was found."""
+    stack = Stack(tmp_path_factory.mktemp("edge"), edge_config({"tiny": 2, "org/big": 2}))
+    try:
+        stack.start()
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a data plane of this test's own: engines per model, changes to the edge's configuration."""
+    started: list[Stack] = []
+
+    def build(models: dict[str, int] | None = None, keep_alive_seconds: float = 600.0, **changes: Any) -> Stack:
+        folder = tmp_path / f"stack-{len(started)}"
+        folder.mkdir()
+        stack = Stack(folder, edge_config(models or {"tiny": 2}, **changes), keep_alive_seconds)
+        started.append(stack)
+        stack.start()
+        return stack
+
+    try:
+        yield build
+    finally:
+        for stack in started:
+            stack.stop()

@@ -1,0 +1,73 @@
+"""Child processes of a test: free ports, a log file each, and an end that always comes."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on now, all different."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [int(sock.getsockname()[1]) for sock in sockets]
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+    """Return as soon as `condition` holds, taking a refused connection for no; fail with `what` when it never does."""
+    deadline = time.monotonic() + seconds
+    while not _holds(condition):
+        assert time.monotonic() < deadline, f"{what}: not so within {seconds:g} s"
+        time.sleep(0.02)
+
+
+def _holds(condition: Callable[[], bool]) -> bool:
+    try:
+        return condition()
+    except (OSError, http.client.HTTPException):
+        return False
+
+
+@dataclass
+class Child:
+    """One process: started with `start`, its output in `log`, ended whole by `stop`."""
+
+    argv: Sequence[str]
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it in the repository's root, in a process group of its own."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                self.argv, cwd=ROOT, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group and, if it ends by it, wait for that."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        os.killpg(self.process.pid, number)
+        if number in {signal.SIGKILL, signal.SIGTERM}:
+            self.process.wait()
+
+    def stop(self) -> None:
+        """Kill it, frozen or not."""
+        self.signal(signal.SIGKILL)
+
+    @property
+    def running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self.process is not None and self.process.poll() is None

@@ -1,0 +1,228 @@
+"""A whole data plane on loopback: HAProxy with the rendered configuration, the router, and small engines."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import yaml
+
+from tests.support.clients import Answer, call
+from tests.support.processes import ROOT, Child, free_ports, wait_until
+
+TEMPLATES = ROOT / "roles" / "edge" / "templates"
+APIS = ("chat/completions", "completions", "responses", "messages", "embeddings")
+CHAT = "/v1/chat/completions"
+
+
+def haproxy() -> str:
+    """The HAProxy under test: IRONRACK_HAPROXY, else the one on PATH."""
+    found = os.environ.get("IRONRACK_HAPROXY") or shutil.which("haproxy")
+    assert found, "haproxy: not on PATH: install the distribution's haproxy, or set IRONRACK_HAPROXY"
+    return found
+
+
+def haproxy_version(program: str) -> str:
+    """Major and minor, as `3.0`."""
+    text = subprocess.run([program, "-v"], capture_output=True, text=True, check=True).stdout
+    return ".".join(text.split("version ")[1].split(".")[:2])
+
+
+def edge_config(models: dict[str, int], **changes: Any) -> dict[str, Any]:
+    """What the edge's templates take, for these models with so many engines each; `changes` replace keys."""
+    ports = iter(free_ports(5 + sum(models.values())))
+    bind, metrics, spop, http, events = (next(ports) for _ in range(5))
+    config: dict[str, Any] = {
+        "name": "edge-test",
+        "haproxy_version": "3.0",
+        "bind": [{"address": "127.0.0.1", "port": bind}],
+        "metrics": {"address": "127.0.0.1", "port": metrics},
+        "runtime_socket": "/run/haproxy/admin.sock",
+        "threads": 1,
+        "maxconn": 4096,
+        "buffer_bytes": 131072,
+        "max_body_bytes": 4194304,
+        "retries": 3,
+        "timeouts": {
+            "client_seconds": 60,
+            "request_seconds": 2,
+            "keep_alive_seconds": 30,
+            "connect_seconds": 2,
+            "queue_seconds": 5,
+            "server_seconds": 60,
+            "pool_idle_seconds": 5,
+            "decide_milliseconds": 50,
+            "check_interval_seconds": 1,
+        },
+        "session_headers": ["x-session-id", "session_id"],
+        "routes": [{"path": f"/v1/{api}", "methods": ["POST"], "kind": "inference"} for api in APIS]
+        + [{"path": "/v1/models", "methods": ["GET"], "kind": "router"}],
+        "router": {"spop": f"127.0.0.1:{spop}", "http": f"127.0.0.1:{http}", "events": f"127.0.0.1:{events}"},
+        "spoe_path": "/usr/local/etc/haproxy/spoe.cfg",
+        "models": [
+            {
+                "name": model,
+                "backend": f"model-{_slug(model)}",
+                "servers": [
+                    {"name": f"engine-{_slug(model)}-{index}", "address": "127.0.0.1", "port": next(ports)}
+                    for index in range(count)
+                ],
+            }
+            for model, count in models.items()
+        ],
+        "bindings_size": 10000,
+        "bindings_ttl_seconds": 600,
+    }
+    return copy.deepcopy(config | changes)
+
+
+def _slug(model: str) -> str:
+    return model.replace("/", "-")
+
+
+def router_config(edge: dict[str, Any]) -> dict[str, Any]:
+    """The router's own file for the same engines."""
+    return {
+        "listen": edge["router"],
+        "models": [{"name": model["name"], "backend": model["backend"]} for model in edge["models"]],
+        "engines": [
+            {
+                "name": server["name"],
+                "url": f"http://{server['address']}:{server['port']}",
+                "model": model["name"],
+                "prefill_tokens_per_second": 8000.0,
+            }
+            for model in edge["models"]
+            for server in model["servers"]
+        ],
+        "sessions": {"headers": ["x-session-id"]},
+        "health": {"interval_seconds": 0.2, "timeout_seconds": 1.0, "fail_after": 2, "rise_after": 1},
+        "edge": {"buffer_bytes": edge["buffer_bytes"]},
+    }
+
+
+def render(config: dict[str, Any], folder: Path) -> Path:
+    """Write haproxy.cfg and spoe.cfg as every renderer must; return the first one's path."""
+    loader = jinja2.FileSystemLoader(TEMPLATES)
+    environment = jinja2.Environment(
+        loader=loader,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    for name in ("haproxy.cfg", "spoe.cfg"):
+        (folder / name).write_text(environment.get_template(f"{name}.j2").render(edge_config=config))
+    return folder / "haproxy.cfg"
+
+
+@dataclass
+class Stack:
+    """Started processes by name, and what a client of them does."""
+
+    folder: Path
+    config: dict[str, Any]
+    engine_keep_alive_seconds: float = 600.0
+    engines: dict[str, Child] = field(default_factory=dict)
+    ports: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        program = haproxy()
+        self.port = int(self.config["bind"][0]["port"])
+        self.config |= {
+            "haproxy_version": haproxy_version(program),
+            "spoe_path": str(self.folder / "spoe.cfg"),
+            "runtime_socket": str(self.folder / "admin.sock"),
+        }
+        path = render(self.config, self.folder)
+        settings = self.folder / "router.yml"
+        settings.write_text(yaml.safe_dump(router_config(self.config)))
+        self.edge = Child([program, "-W", "-db", "-f", str(path)], self.folder / "edge.log")
+        self.router = Child([sys.executable, "-m", "router", "--config", str(settings)], self.folder / "router.log")
+        if stub := os.environ.get("EDGE_AGENT"):
+            names = ",".join(s["name"] for m in self.config["models"] for s in m["servers"])
+            self.router.argv = [
+                sys.executable,
+                stub,
+                self.config["router"]["spop"].split(":")[1],
+                names,
+                str(self.folder / "agent.log"),
+            ]
+        for server in (server for model in self.config["models"] for server in model["servers"]):
+            argv = [sys.executable, "-m", "tests.support.upstream", server["name"], str(server["port"])]
+            self.engines[server["name"]] = Child(
+                [*argv, str(self.engine_keep_alive_seconds)], self.folder / f"{server['name']}.log"
+            )
+            self.ports[server["name"]] = server["port"]
+
+    def start(self) -> None:
+        """Start everything and wait until the router decides."""
+        for child in (*self.engines.values(), self.router, self.edge):
+            child.start()
+        self.until_decided()
+
+    def stop(self) -> None:
+        """End everything, whatever state it is in."""
+        for child in (self.edge, self.router, *self.engines.values()):
+            child.stop()
+
+    def until_decided(self) -> None:
+        """Wait until every model's requests are decided by the router."""
+        for model in self.config["models"]:
+            wait_until(lambda name=model["name"]: self._decided(name), "the router decides")
+
+    def _decided(self, model: str) -> bool:
+        answer = self.post({"model": model, "messages": [{"role": "user", "content": "hello"}]})
+        return answer.status == 200 and answer.headers["x-route-reason"] not in {"fallback", "retry"}
+
+    def post(self, body: object, path: str = CHAT, **headers: str) -> Answer:
+        """One request on a connection of its own; `body` is JSON unless it is bytes. Underscores in names are dashes."""
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return call(self.port, "POST", path, data, {"content-type": "application/json"} | named)
+
+    def chat(self, session: str = "", **wish: object) -> Answer:
+        """A chat request of the first model, in a session if one is named."""
+        body = self.question(**wish)
+        return self.post(body, **({"x_session_id": session} if session else {}))
+
+    def question(self, **wish: object) -> dict[str, object]:
+        """A valid chat body of the first model, with wishes for the engine."""
+        model = self.config["models"][0]["name"]
+        return {"model": model, "messages": [{"role": "user", "content": "hello"}], **wish}
+
+    def get(self, path: str, port: int = 0) -> Answer:
+        """GET, from the edge unless another port is given."""
+        return call(port or self.port, "GET", path)
+
+    def stats(self, engine: str) -> Counter[str]:
+        """What an engine has counted."""
+        return Counter(json.loads(self.get("/stats", self.ports[engine]).body))
+
+    def total(self, name: str) -> int:
+        """A counter summed over the engines that run."""
+        return sum(self.stats(engine)[name] for engine, child in self.engines.items() if child.running)
+
+    def lines(self) -> list[dict[str, Any]]:
+        """The access log so far."""
+        text = self.edge.log.read_text(errors="replace").splitlines()
+        return [json.loads(line) for line in text if line.startswith("{")]
+
+    def line(self, request_id: str) -> dict[str, Any]:
+        """The access line of one request, once it is written."""
+        wait_until(lambda: any(line["id"] == request_id for line in self.lines()), f"the access line of {request_id}")
+        return next(line for line in self.lines() if line["id"] == request_id)
+
+    def kill(self, engine: str) -> None:
+        """End an engine at once, connections and all."""
+        self.engines[engine].signal(signal.SIGKILL)
