@@ -1,0 +1,206 @@
+"""What a request asks an engine to read: how a conversation began, and how long the prompt is. Pure.
+
+One reader per API. The beginning (system, tools, first user message) stays the same for every turn of a conversation,
+so it can stand for the conversation where nothing names it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from router.errors import Refused
+
+_IMAGE_TOKENS = 1024
+_HEAD_CHARACTERS = 4096
+_MOST_OPENING = 8
+_MOST_DEPTH = 8
+_SYSTEM = ("system", "developer")
+_MEDIA = frozenset(
+    ("image", "image_url", "input_image", "image_embeds", "input_audio", "audio_url", "video_url", "input_file", "file")
+)
+_TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """`opening`: how the conversation began, as bytes to hash. `edge_opening`: the same as the edge can see it.
+
+    The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count).
+    """
+
+    opening: bytes
+    edge_opening: bytes
+    characters: int
+    tokens: int
+
+
+class _Tally:
+    """Adds up text and what is no text, wherever the APIs put them."""
+
+    __slots__ = ("characters", "tokens")
+
+    def __init__(self) -> None:
+        self.characters = 0
+        self.tokens = 0
+
+    def add(self, value: Any, depth: int = 0) -> None:
+        if type(value) is str:
+            self.characters += len(value)
+        elif depth > _MOST_DEPTH:
+            return
+        elif type(value) is list:
+            self._list(value, depth)
+        elif type(value) is dict:
+            self._part(value, depth)
+
+    def _list(self, values: list[Any], depth: int) -> None:
+        if values and type(values[0]) is int:
+            self.tokens += len(values)
+            return
+        for value in values:
+            self.add(value, depth + 1)
+
+    def _part(self, part: dict[str, Any], depth: int) -> None:
+        kind = part.get("type")
+        if type(kind) is str and kind in _MEDIA:
+            self.tokens += _IMAGE_TOKENS
+            return
+        for name in _TEXTS:
+            value = part.get(name)
+            if value is not None:
+                self.add(value, depth + 1)
+        if kind == "tool_use":
+            self.characters += len(_json(part.get("input")))
+
+    def messages(self, messages: list[Any]) -> None:
+        for message in messages:
+            content = message.get("content") if type(message) is dict else message
+            if type(content) is str and "tool_calls" not in message:
+                self.characters += len(content)
+            else:
+                self.add(message)
+
+
+def read_prompt(path: str, body: dict[str, Any], longest: int) -> Prompt:
+    """Read the prompt of a request to `path`, one of PATHS. Raises Refused (400) when there is none.
+
+    `longest`: of any one text of the opening only so many characters count, so that a body that is later cut still
+    begins as it did.
+    """
+    return PATHS[path](body, longest)
+
+
+def _chat(body: dict[str, Any], longest: int) -> Prompt:
+    messages = _needed_list(body, "messages")
+    opening = _opening(messages, longest)
+    return _prompt(body, None, messages, opening, _edge_opening(messages, opening))
+
+
+def _messages(body: dict[str, Any], longest: int) -> Prompt:
+    messages = _needed_list(body, "messages")
+    opening = _opening(messages, longest)
+    return _prompt(body, body.get("system"), messages, opening, opening[0])
+
+
+def _responses(body: dict[str, Any], longest: int) -> Prompt:
+    asked = _needed(body, "input")
+    opening = _opening(asked, longest) if isinstance(asked, list) else [_bytes(asked)[:longest]]
+    items = asked if isinstance(asked, list) else [asked]
+    return _prompt(body, body.get("instructions"), items, opening, opening[0])
+
+
+def _completions(body: dict[str, Any], longest: int) -> Prompt:
+    if body.get("prompt") is None and body.get("prompt_embeds") is not None:
+        return _plain(body, "")
+    return _plain(body, _needed(body, "prompt"))
+
+
+def _embeddings(body: dict[str, Any], longest: int) -> Prompt:
+    return _plain(body, body["messages"] if body.get("messages") else _needed(body, "input"))
+
+
+def _plain(body: dict[str, Any], text: Any) -> Prompt:
+    tally = _Tally()
+    tally.add(text)
+    whole = _bytes(text)
+    return Prompt(_json(body.get("cache_salt")) + whole[:_HEAD_CHARACTERS], whole, tally.characters, tally.tokens)
+
+
+PATHS: dict[str, Callable[[dict[str, Any], int], Prompt]] = {
+    "/v1/chat/completions": _chat,
+    "/v1/completions": _completions,
+    "/v1/responses": _responses,
+    "/v1/messages": _messages,
+    "/v1/embeddings": _embeddings,
+}
+
+
+def _prompt(
+    body: dict[str, Any], system: Any, messages: list[Any], opening: list[bytes], edge_opening: bytes
+) -> Prompt:
+    tools = body.get("tools")
+    tally = _Tally()
+    tally.messages(messages)
+    tally.add(system)
+    described = _json(tools) if tools else b""
+    tally.characters += len(described)
+    name = [_json(body.get("cache_salt")), described, _json(system), *opening]
+    return Prompt(b"".join(b"%d:%b" % (len(part), part) for part in name), edge_opening, tally.characters, tally.tokens)
+
+
+def _opening(messages: list[Any], longest: int) -> list[bytes]:
+    """The contents of everything up to the first user message, and that."""
+    contents = []
+    for message in messages[:_MOST_OPENING]:
+        if not isinstance(message, dict):
+            contents.append(_bytes(message)[:longest])
+            continue
+        contents.append(_bytes(message.get("content"))[:longest])
+        if message.get("role") == "user":
+            break
+    return contents
+
+
+def _edge_opening(messages: list[Any], opening: list[bytes]) -> bytes:
+    """What the edge looks at: the first message, and the second after a system message."""
+    first = messages[0]
+    system = isinstance(first, dict) and first.get("role") in _SYSTEM
+    return b"".join(opening[: 2 if system else 1])
+
+
+def _needed(body: dict[str, Any], name: str) -> Any:
+    value = body.get(name)
+    if isinstance(value, str | list) and value != []:
+        return value
+    found = "nothing" if value is None else "empty" if value == [] else "neither text nor a list"
+    raise Refused(
+        400,
+        "invalid_request_error",
+        f"{name}: {found}: a text or a list is needed",
+        param=name,
+        code=f"missing_{name}" if value is None else None,
+    )
+
+
+def _needed_list(body: dict[str, Any], name: str) -> list[Any]:
+    value = body.get(name)
+    if isinstance(value, list) and value:
+        return value
+    found = "nothing" if value is None else "empty" if value == [] else "not a list"
+    raise Refused(
+        400,
+        "invalid_request_error",
+        f"{name}: {found}: a list of at least one message is needed",
+        param=name,
+        code=f"missing_{name}" if value is None else None,
+    )
+
+
+def _bytes(value: Any) -> bytes:
+    return value.encode() if isinstance(value, str) else _json(value)
+
+
+def _json(value: Any) -> bytes:
+    return msgspec.json.encode(value)

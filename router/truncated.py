@@ -1,0 +1,90 @@
+"""The beginning of a JSON object → the object as far as it was seen. Pure.
+
+An edge buffers only so much of a body. What names a session (model, fields, the first messages) usually stands in the
+part it saw: close what is open there, and read that.
+"""
+
+import re
+from typing import Any
+
+import msgspec
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
+_LAST_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{0,4}|\\)+\Z")
+_LAST_JOINT = re.compile(rb"[{}\[\],](?=[^{}\[\],]*\Z)")
+_TAIL = 64
+_BRACKETS = b"{}[]"
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_CLOSERS = bytes.maketrans(b"{[", b"}]")
+_MOST_DEPTH = 64
+_MOST_MARKS = 16_000
+
+
+def mend(seen: bytes) -> dict[str, Any] | None:
+    """What `seen`, the beginning of a JSON object, says so far; a text that was cut is there up to the cut.
+
+    None: not the beginning of an object, or one so deep or dense that reading it would hold up others.
+    """
+    if seen.count(b'"') > _MOST_MARKS:
+        return None
+    bare = _STRING.sub(b"", seen)
+    closers = _closers(bare)
+    if closers is None:
+        return None
+    whole = _decoded(_without_loose_string(seen) + closers)
+    return whole if whole is not None else _decoded(seen[: _last_joint(seen)] + closers)
+
+
+def _closers(bare: bytes) -> bytes | None:
+    """What closes every bracket left open in JSON without its strings."""
+    left = bare.translate(None, _NOT_BRACKETS)
+    if len(left) > _MOST_MARKS:
+        return None
+    for _ in range(_MOST_DEPTH):
+        inner = left.replace(b"{}", b"").replace(b"[]", b"")
+        if inner == left:
+            break
+        left = inner
+    if len(left) > _MOST_DEPTH or b"}" in left or b"]" in left:
+        return None
+    return left[::-1].translate(_CLOSERS)
+
+
+def _decoded(candidate: bytes) -> dict[str, Any] | None:
+    try:
+        body = msgspec.json.decode(candidate)
+    except (ValueError, RecursionError):
+        return None
+    return body if isinstance(body, dict) else None
+
+
+def _without_loose_string(seen: bytes) -> bytes:
+    """`seen` with a string that is open at its end closed, without what may be a part of a character or an escape."""
+    start = _open_string(seen)
+    if start is None:
+        return seen
+    tail = max(start + 1, len(seen) - _TAIL)
+    return seen[:tail] + _LAST_ESCAPES.sub(b"", _LAST_CHARACTER.sub(b"", seen[tail:])) + b'"'
+
+
+def _open_string(seen: bytes) -> int | None:
+    last = None
+    for last in _STRING.finditer(seen):
+        pass
+    if last is None or last.end() < len(seen):
+        return None
+    inside = last[0][1:]
+    ended = inside.endswith(b'"') and (len(inside) - len(inside[:-1].rstrip(b"\\"))) % 2 == 1
+    return None if ended else last.start()
+
+
+def _last_joint(seen: bytes) -> int:
+    """Where the last whole member ends: before the last comma, or after the last bracket, outside strings."""
+    end = len(seen)
+    for start, stop in reversed([match.span() for match in _STRING.finditer(seen)]):
+        joint = _LAST_JOINT.search(seen, stop, end)
+        if joint is not None:
+            return joint.start() if joint[0] == b"," else joint.end()
+        end = start
+    return 1
