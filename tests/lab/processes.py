@@ -32,7 +32,6 @@ class Process:
     pid: int
     started: int
 
-    @property
     def alive(self) -> bool:
         """Whether this very process still runs."""
         return started_at(self.pid) == self.started
@@ -66,17 +65,17 @@ def spawn(command: Command, directory: Path) -> Process:
 
 def end(processes: Iterable[Process]) -> None:
     """End processes: asked first, then made to. One that is stopped is woken so that it can hear it."""
-    left = [process for process in processes if process.alive]
+    left = [process for process in processes if process.alive()]
     for number in (signal.SIGTERM, signal.SIGCONT):
         _signal(left, number)
-    if not wait(lambda: not any(process.alive for process in left), _GRACE_SECONDS):
+    if not wait(lambda: not any(process.alive() for process in left), _GRACE_SECONDS):
         kill(left)
 
 
 def kill(processes: Sequence[Process]) -> None:
     """End processes at once, as a crash would."""
     _signal(processes, signal.SIGKILL)
-    wait(lambda: not any(process.alive for process in processes), _GRACE_SECONDS)
+    wait(lambda: not any(process.alive() for process in processes), _GRACE_SECONDS)
 
 
 def wait(condition: Callable[[], bool], seconds: float) -> bool:
@@ -97,6 +96,6 @@ def tail(log: str) -> str:
 
 def _signal(processes: Iterable[Process], number: signal.Signals) -> None:
     for process in processes:
-        if process.alive:
+        if process.alive():
             with suppress(ProcessLookupError):
                 os.kill(process.pid, number)

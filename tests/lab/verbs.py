@@ -63,7 +63,7 @@ def down(directory: Path) -> int:
 def status(directory: Path) -> dict[str, Any]:
     """The report, with what runs and what does not."""
     found = _need(directory)
-    return {**found.report, "running": {one.command.name: one.alive for one in found.processes}}
+    return {**found.report, "running": {one.command.name: one.alive() for one in found.processes}}
 
 
 def kill(directory: Path, name: str) -> dict[str, Any]:
@@ -98,8 +98,8 @@ def _start(directory: Path, commands: Sequence[Command], started: State) -> Stat
 
 def _await_ready(process: Process) -> None:
     command = process.command
-    processes.wait(lambda: not process.alive or _answers(command.ready_url), _READY_SECONDS)
-    if not process.alive:
+    processes.wait(lambda: not process.alive() or _answers(command.ready_url), _READY_SECONDS)
+    if not process.alive():
         raise LabError(
             f"{command.name}: ended while starting; the end of {command.log}:\n{processes.tail(command.log)}"
         )
@@ -132,7 +132,7 @@ def _write(wanted: Wanted, lab: Lab) -> None:
 
 def _refuse_second(directory: Path) -> None:
     found = state.load(directory)
-    if found and any(process.alive for process in found.processes):
+    if found and any(process.alive() for process in found.processes):
         where = found.report.get("endpoint", "half started")
         raise LabError(
             f"{directory}: a lab runs here ({where}): one lab per state directory; "
@@ -141,7 +141,7 @@ def _refuse_second(directory: Path) -> None:
 
 
 def _refuse_taken(ports: Sequence[int]) -> None:
-    taken = [str(port) for port in ports if not _free(port)]
+    taken = [str(port) for port in sorted(ports) if not _free(port)]
     if taken:
         raise LabError(
             f"ports {', '.join(taken)}: already taken on {LOOPBACK}: a lab needs them all; give another --port"
@@ -167,7 +167,7 @@ def _need(directory: Path) -> State:
 
 def _end_saved(directory: Path) -> int:
     found = state.load(directory)
-    alive = [process for process in found.processes if process.alive] if found else []
+    alive = [process for process in found.processes if process.alive()] if found else []
     processes.end(alive)
     state.forget(directory)
     return len(alive)

@@ -1,0 +1,1 @@
+"""What happens when something breaks: a lab with the real edge and the real router, under load."""

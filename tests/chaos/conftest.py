@@ -1,0 +1,27 @@
+"""Labs and load for the tests of what breaks."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.support.lab import Lab, started
+from tests.support.load import Load, load
+
+Start = Callable[..., Awaitable[tuple[Lab, Load]]]
+
+
+@pytest.fixture
+async def start(tmp_path: Path) -> AsyncIterator[Start]:
+    """Start a lab with so many engines, and a load client for it."""
+    async with AsyncExitStack() as stack:
+
+        async def begin(engines: int, *options: str) -> tuple[Lab, Load]:
+            report = stack.enter_context(started(tmp_path / "lab", engines, *options))
+            client = await stack.enter_async_context(ClientSession())
+            lab = Lab(tmp_path / "lab", report, client)
+            return lab, await stack.enter_async_context(load(lab.endpoint, lab.model))
+
+        yield begin

@@ -1,0 +1,57 @@
+"""The router is gone, or does not answer: the edge carries on by itself."""
+
+import asyncio
+import signal
+from collections import Counter
+
+import pytest
+
+from tests.chaos.conftest import Start
+from tests.support.lab import Lab
+from tests.support.load import Conversation, Load, at_home, conversations, ends, homes, since
+from tests.support.until import until
+
+pytestmark = pytest.mark.lab
+FAST = ("--decode-seconds", "0.004")
+
+
+async def _served(load: Load, turns: int) -> None:
+    wanted = len(load.outcomes) + turns
+    await until(lambda: len(load.outcomes) >= wanted, f"{turns} further turns are over", 30)
+
+
+async def _decides_again(load: Load, sessions: int) -> None:
+    def latest() -> bool:
+        return all(outcome.reason == "home" for outcome in load.outcomes[-sessions:])
+
+    await until(latest, "the router decides again and every session is at home", 20)
+
+
+async def _back(lab: Lab, how: signal.Signals) -> None:
+    if how is signal.SIGSTOP:
+        lab.signal("router", signal.SIGCONT)
+    else:
+        await asyncio.to_thread(lab.restart, "router")
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_router_lost_under_load_fails_nothing_and_keeps_sessions_home(start: Start, how: signal.Signals) -> None:
+    """A dead or a silent router costs no request, at least 95 % of sessions stay, and it takes over when it is back."""
+    lab, load = await start(4, *FAST)
+    talks: list[Conversation] = conversations(24, "s")
+    await load.rounds(talks, 3)
+    home = homes(load.outcomes)
+    clock = asyncio.get_running_loop().time
+    async with load.running(talks):
+        await _served(load, 24)
+        lost = clock()
+        lab.signal("router", how)
+        await _served(load, 24 * 8)
+        returned = clock()
+        alone = [outcome for outcome in since(load.outcomes, lost) if outcome.began < returned]
+        await _back(lab, how)
+        await _decides_again(load, len(talks))
+    assert ends(load.outcomes) == {"ok": len(load.outcomes)}
+    assert Counter(outcome.reason for outcome in alone)["fallback"] > len(alone) / 2
+    assert at_home(alone, home) >= 0.95
+    await until(lab.idle, "no load is left at the router")

@@ -1,0 +1,119 @@
+"""A lab for one test: started through its own command, observed over HTTP, ended whatever happens."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, cast
+
+from aiohttp import ClientSession
+
+from tests.lab.topology import ROOT
+
+_COMMAND = str(ROOT / "scripts" / "lab")
+_FIRST, _LAST, _SPAN = 21_000, 21_980, 20
+# The decider and the tests share few cores: a slow answer must not look like a dead router.
+_PATIENCE_MILLISECONDS = "500"
+
+
+class Lab:
+    """A running lab. `report` is what `up` printed; `client` is for looking, not for load."""
+
+    def __init__(self, state: Path, report: dict[str, Any], client: ClientSession) -> None:
+        self.state = state
+        self.report = report
+        self.client = client
+
+    @property
+    def endpoint(self) -> str:
+        """The edge."""
+        return str(self.report["endpoint"])
+
+    @property
+    def model(self) -> str:
+        """The model's name."""
+        return str(self.report["model"])
+
+    @property
+    def engines(self) -> dict[str, str]:
+        """URL by name."""
+        return {engine["name"]: engine["url"] for engine in self.report["engines"]}
+
+    def signal(self, name: str, number: signal.Signals) -> None:
+        """Send a signal to one process."""
+        os.kill(self._pid(name), number)
+
+    def restart(self, name: str) -> None:
+        """Start a process again; returns when it answers."""
+        self.report = run("restart", name, "--state", str(self.state))
+
+    async def sim(self, engine: str, **order: object) -> dict[str, Any]:
+        """Give an engine an order, or ask for its counters."""
+        url = f"{self.engines[engine]}/sim"
+        request = self.client.post(url, json=order) if order else self.client.get(url)
+        async with request as response:
+            return cast("dict[str, Any]", await response.json())
+
+    async def die(self, engine: str) -> None:
+        """Make an engine's process end on the spot."""
+        with suppress(ConnectionError):
+            await self.sim(engine, die=True)
+
+    async def admin(self, engine: str, verb: str) -> None:
+        """Drain or undrain an engine."""
+        async with self.client.post(f"{self._admin}/admin/engines/{engine}/{verb}") as response:
+            response.raise_for_status()
+
+    async def fleet(self) -> dict[str, dict[str, Any]]:
+        """What the router knows of each engine."""
+        async with self.client.get(f"{self._admin}/admin/engines") as response:
+            return {engine["name"]: engine for engine in (await response.json())["engines"]}
+
+    async def idle(self) -> bool:
+        """Whether the router counts nothing anywhere."""
+        return all(not one["in_flight"] and not one["uncached_tokens"] for one in (await self.fleet()).values())
+
+    @property
+    def _admin(self) -> str:
+        return str(self.report["routers"][0]["admin_url"])
+
+    def _pid(self, name: str) -> int:
+        entries = [*self.report["engines"], *self.report["routers"], self.report["edge"]]
+        return next(int(entry["pid"]) for entry in entries if entry["name"] == name)
+
+
+def run(*argv: str) -> dict[str, Any]:
+    """Run `scripts/lab`; its JSON, or an AssertionError with what it said."""
+    done = subprocess.run([_COMMAND, *argv], capture_output=True, text=True, check=False, timeout=90)
+    if done.returncode not in (0, 1):
+        raise AssertionError(done.stderr)
+    return cast("dict[str, Any]", json.loads(done.stdout))
+
+
+@contextmanager
+def started(state: Path, engines: int, *engine_options: str) -> Iterator[dict[str, Any]]:
+    """A lab's report; the lab is gone after the block."""
+    where = ("--state", str(state))
+    options = ("--engines", str(engines), "--decide-milliseconds", _PATIENCE_MILLISECONDS)
+    try:
+        yield run("up", *where, "--port", str(free_span()), *options, "--", *engine_options)
+    finally:
+        run("down", *where)
+
+
+def free_span() -> int:
+    """The first of a run of ports that nobody listens on."""
+    for first in range(_FIRST + os.getpid() % 40 * _SPAN, _LAST, _SPAN):
+        if all(_free(port) for port in range(first, first + _SPAN)):
+            return first
+    raise AssertionError(f"no {_SPAN} neighbouring free ports between {_FIRST} and {_LAST}")
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        return probe.connect_ex(("127.0.0.1", port)) != 0
