@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import cast
 
 from aiohttp import web
 
@@ -49,11 +50,12 @@ class SpopConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports have the methods of asyncio's, but not its class.
+        taken = cast("asyncio.Transport", transport)
         if len(self._peers) >= _MOST_CONNECTIONS:
-            transport.abort()
+            taken.abort()
             return
-        self._transport = transport
+        self._transport = taken
         self._peers.add(self)
         self._tally.spop_connections = len(self._peers)
 
@@ -132,7 +134,7 @@ class Router:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         engines = settings.engines
-        sources = {*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "none"}
+        sources = {*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "prefix"}
         self.tally = Tally((engine.name for engine in engines), sources)
         self.fleet = Fleet(fleet_settings(settings), time.monotonic())
         recent = Recent(settings.leases.capacity if settings.log.decisions else 0)
