@@ -12,9 +12,9 @@ import msgspec
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
 _LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
 _LAST_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{0,4}|\\)+\Z")
-_LAST_JOINT = re.compile(rb"[{}\[\],](?=[^{}\[\],]*\Z)")
 _TAIL = 64
 _BRACKETS = b"{}[]"
+_JOINTS = (b"{", b"}", b"[", b"]", b",")
 _NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
 _CLOSERS = bytes.maketrans(b"{[", b"}]")
 _MOST_DEPTH = 64
@@ -32,8 +32,9 @@ def mend(seen: bytes) -> dict[str, Any] | None:
     closers = _closers(bare)
     if closers is None:
         return None
-    whole = _decoded(_without_loose_string(seen) + closers)
-    return whole if whole is not None else _decoded(seen[: _last_joint(seen)] + closers)
+    strings = [match.span() for match in _STRING.finditer(seen)]
+    whole = _decoded(_without_loose_string(seen, strings) + closers)
+    return whole if whole is not None else _decoded(seen[: _last_joint(seen, strings)] + closers)
 
 
 def _closers(bare: bytes) -> bytes | None:
@@ -59,32 +60,28 @@ def _decoded(candidate: bytes) -> dict[str, Any] | None:
     return body if isinstance(body, dict) else None
 
 
-def _without_loose_string(seen: bytes) -> bytes:
+def _without_loose_string(seen: bytes, strings: list[tuple[int, int]]) -> bytes:
     """`seen` with a string that is open at its end closed, without what may be a part of a character or an escape."""
-    start = _open_string(seen)
-    if start is None:
+    if not strings or not _is_open(seen, *strings[-1]):
         return seen
-    tail = max(start + 1, len(seen) - _TAIL)
+    tail = max(strings[-1][0] + 1, len(seen) - _TAIL)
     return seen[:tail] + _LAST_ESCAPES.sub(b"", _LAST_CHARACTER.sub(b"", seen[tail:])) + b'"'
 
 
-def _open_string(seen: bytes) -> int | None:
-    last = None
-    for last in _STRING.finditer(seen):
-        pass
-    if last is None or last.end() < len(seen):
-        return None
-    inside = last[0][1:]
-    ended = inside.endswith(b'"') and (len(inside) - len(inside[:-1].rstrip(b"\\"))) % 2 == 1
-    return None if ended else last.start()
+def _is_open(seen: bytes, start: int, stop: int) -> bool:
+    if stop < len(seen):
+        return False
+    inside = seen[start + 1 :]
+    backslashes = len(inside) - 1 - len(inside[:-1].rstrip(b"\\"))
+    return not inside.endswith(b'"') or backslashes % 2 == 1
 
 
-def _last_joint(seen: bytes) -> int:
+def _last_joint(seen: bytes, strings: list[tuple[int, int]]) -> int:
     """Where the last whole member ends: before the last comma, or after the last bracket, outside strings."""
     end = len(seen)
-    for start, stop in reversed([match.span() for match in _STRING.finditer(seen)]):
-        joint = _LAST_JOINT.search(seen, stop, end)
-        if joint is not None:
-            return joint.start() if joint[0] == b"," else joint.end()
+    for start, stop in reversed(strings):
+        joint = max(seen.rfind(mark, stop, end) for mark in _JOINTS)
+        if joint >= 0:
+            return joint + (seen[joint] in _BRACKETS)
         end = start
     return 1
