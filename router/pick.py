@@ -11,7 +11,8 @@ A first turn has no home: the plain cheapest, which copies a hot shared prompt b
 costs more than one prefill.
 """
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -91,33 +92,40 @@ class Choice:
     rebind: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Priced:
-    engine: EngineView
-    uncached_tokens: int
-    seconds: float
-
-
 def pick(ask: Ask, engines: Sequence[EngineView], binding: Binding | None, rule: Rule) -> Choice:
     """Choose among `engines`, all of `ask`'s model. Raises NoEngine when none may be given work."""
-    home_name = binding.home if binding else ""
-    beliefs = {belief.engine: belief for belief in binding.beliefs} if binding else {}
-    best = home = None
+    beliefs = {belief.engine: belief for belief in binding.beliefs} if binding is not None else {}
+    best: EngineView | None = None
+    least = math.inf
     for engine in engines:
         if not engine.available or engine.draining:
             continue
-        priced = _price(engine, ask.prompt_tokens, beliefs.get(engine.name), rule)
-        if engine.name == home_name:
-            home = priced
-        if best is None or _before(priced, best, ask.key):
-            best = priced
+        seconds = cost(engine, uncached(engine, ask.prompt_tokens, beliefs.get(engine.name)), rule)
+        if best is None or seconds < least or (seconds == least and _before(engine, best, ask.key)):
+            best, least = engine, seconds
     if best is None:
         raise NoEngine(ask.model)
-    if home is not None:
-        stays = home.seconds <= best.seconds + rule.gate_seconds
-        return _choice(home, Why.HOME, rebind=False) if stays else _choice(best, Why.SPILL, rebind=True)
-    why = _why_away(engines, home_name)
-    return _choice(best, why, rebind=why is Why.NEW)
+    why = Why.NEW
+    if binding is not None:
+        home = next((engine for engine in engines if engine.name == binding.home), None)
+        why = _why(home, ask.prompt_tokens, beliefs, rule, least)
+        best = home if home is not None and why is Why.HOME else best
+    tokens = uncached(best, ask.prompt_tokens, beliefs.get(best.name))
+    return Choice(best.name, why, tokens, cost(best, tokens, rule), rebind=why is Why.NEW or why is Why.SPILL)
+
+
+def uncached(engine: EngineView, prompt_tokens: int, belief: Belief | None) -> int:
+    """Tokens of the prompt that `engine` is not believed to hold; beliefs of another life of its cache are void."""
+    if belief is None or belief.epoch != engine.epoch:
+        return prompt_tokens
+    return prompt_tokens - belief.tokens if belief.tokens < prompt_tokens else 0
+
+
+def cost(engine: EngineView, uncached_tokens: int, rule: Rule) -> float:
+    """Seconds until `engine` could answer a prompt of which it must compute `uncached_tokens`."""
+    kv = engine.kv_usage if engine.kv_usage < _KV_FULL else _KV_FULL
+    queue = (engine.uncached_in_flight + uncached_tokens) / engine.prefill_tokens_per_second
+    return queue + rule.kv_weight * kv / (1.0 - kv)
 
 
 def rendezvous(key: int, names: Iterable[str]) -> list[str]:
@@ -133,28 +141,18 @@ def weight(key: int, name: str) -> int:
     return xxhash.xxh3_64_intdigest(name.encode(), seed=key & _UINT64)
 
 
-def _price(engine: EngineView, prompt_tokens: int, belief: Belief | None, rule: Rule) -> _Priced:
-    held = belief.tokens if belief is not None and belief.epoch == engine.epoch else 0
-    uncached = max(prompt_tokens - held, 0)
-    kv = min(max(engine.kv_usage, 0.0), _KV_FULL)
-    seconds = (engine.uncached_in_flight + uncached) / engine.prefill_tokens_per_second
-    return _Priced(engine, uncached, seconds + rule.kv_weight * kv / (1.0 - kv))
+def _before(one: EngineView, other: EngineView, key: int) -> bool:
+    if one.in_flight != other.in_flight:
+        return one.in_flight < other.in_flight
+    return weight(key, one.name) > weight(key, other.name)
 
 
-def _before(one: _Priced, other: _Priced, key: int) -> bool:
-    if one.seconds != other.seconds:
-        return one.seconds < other.seconds
-    if one.engine.in_flight != other.engine.in_flight:
-        return one.engine.in_flight < other.engine.in_flight
-    return weight(key, one.engine.name) > weight(key, other.engine.name)
-
-
-def _why_away(engines: Sequence[EngineView], home: str) -> Why:
-    for engine in engines:
-        if engine.name == home:
-            return Why.DRAIN if engine.draining else Why.EJECT
-    return Why.NEW
-
-
-def _choice(priced: _Priced, why: Why, *, rebind: bool) -> Choice:
-    return Choice(priced.engine.name, why, priced.uncached_tokens, priced.seconds, rebind)
+def _why(home: EngineView | None, prompt_tokens: int, beliefs: Mapping[str, Belief], rule: Rule, least: float) -> Why:
+    if home is None:
+        return Why.NEW
+    if home.draining:
+        return Why.DRAIN
+    if not home.available:
+        return Why.EJECT
+    seconds = cost(home, uncached(home, prompt_tokens, beliefs.get(home.name)), rule)
+    return Why.HOME if seconds <= least + rule.gate_seconds else Why.SPILL
