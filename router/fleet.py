@@ -4,7 +4,8 @@ Rules:
 1. One owner, one thread. Every method takes `now` (monotonic seconds) and returns at once; no I/O.
 2. Ask → Choice → Lease → Outcome. `decide` takes a lease, `begun` gives back its prefill load, `finished` the rest.
    Both events may come late, twice, in any order or never: a lease is given back exactly once, and one that
-   nobody gives back expires. When idle, every engine's load is 0.
+   nobody gives back expires. A question that is read after the request's end (a router that was stopped finds
+   both waiting) takes no lease and binds nothing. When idle, every engine's load is 0.
 3. Only transport errors and 5xx answers count against an engine; 4xx and 429 never do.
 4. The last usable engine of a model is never ejected: a doubtful engine beats none.
 5. A draining engine gets nothing new, even if no other is left: an operator asked for that.
@@ -100,6 +101,8 @@ class Fleet:
             choice = pick(ask, [engine.view() for engine in group], binding, self._settings.rule)
         except NoEngine:
             raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
+        if self._leases.too_late(ask.id):
+            return choice
         engine = self._engines[choice.engine]
         epoch = engine.health.epoch
         self._leases.take(Lease(ask.id, ask.key, engine, engine, ask.prompt_tokens, choice.uncached_tokens, now, epoch))
@@ -131,6 +134,7 @@ class Fleet:
             self._learn(chosen, Verdict.FAULT, now)
         if lease is None:
             self._unknown_finished += 1
+            self._leases.ended(outcome.id)
         elif not lease.begun:
             self._held_by(lease, server if said is Verdict.GOOD else None)
         self._leases.release(outcome.id)

@@ -27,6 +27,9 @@ class Lease:
     begun: bool = False
 
 
+_MOST_ENDED = 10_000
+
+
 class Leases:
     """All leases, at most `capacity`, none older than `ttl_seconds`."""
 
@@ -34,6 +37,7 @@ class Leases:
         self._capacity = capacity
         self._ttl = ttl_seconds
         self._by_id: OrderedDict[str, Lease] = OrderedDict()
+        self._ended: OrderedDict[str, None] = OrderedDict()
         self.replaced = self.evicted = self.expired = 0
 
     def __len__(self) -> int:
@@ -50,6 +54,16 @@ class Leases:
         lease.holder.take(lease.uncached_tokens)
         lease.chosen.health.chosen(lease.id, lease.taken_at)
         lease.chosen.changed()
+
+    def ended(self, request_id: str) -> None:
+        """The end of a request without a lease was heard; the latest such ids are kept."""
+        self._ended[request_id] = None
+        if len(self._ended) > _MOST_ENDED:
+            self._ended.popitem(last=False)
+
+    def too_late(self, request_id: str) -> bool:
+        """Whether the end of this request was heard before its question: nobody waits for the answer any more."""
+        return self._ended.pop(request_id, self) is None
 
     def find(self, request_id: str) -> Lease | None:
         """The lease of a request in flight."""
