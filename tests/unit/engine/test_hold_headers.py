@@ -17,7 +17,8 @@ Message = MutableMapping[str, Any]
 
 def _middleware() -> Any:
     spec = importlib.util.spec_from_file_location("hold_headers", SOURCE)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.HoldHeaders
