@@ -20,7 +20,7 @@ def compose_project(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
 def _service(service: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         "image": service["image"],
-        "build": service["build"],
+        "build": {k: v for k, v in (service["build"] or {}).items() if v},
         "container_name": service["name"],
         "network_mode": "host",
         "pid": service["pid"],

@@ -29,7 +29,7 @@ Count = Annotated[int, Field(ge=1)]
 PATTERNS = {
     r"^/[^\s:]*$": "an absolute path without spaces and colons",
     r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$": "up to 96 letters, digits and . _ / : -",
-    r"^(/[^\s:]+|[A-Za-z0-9._-]+/[A-Za-z0-9._-]+)$": "an absolute path on the engine hosts or owner/name at the hub",
+    r"^(/[^\s:]+|[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+)$": "an absolute path or owner/name at the hub",
     r"^[a-z0-9][a-z0-9-]{0,63}$": "a header name in lower case",
     r"^[a-z_]+(\.[a-z_]+)*$": "a body field such as user or metadata.user_id",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",

@@ -1,0 +1,64 @@
+"""Every file of one host as text: the Compose file and each program's configuration.
+
+Templates come in as text and nothing is written here, so that a render is a function of the plan alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import jinja2
+import yaml
+
+from stackplan.compose import compose_project
+from stackplan.configs import edge_config, prometheus_config, router_config
+
+_YAML = (("router", "router.yml", router_config), ("prometheus", "prometheus.yml", prometheus_config))
+_EDGE = ("haproxy.cfg", "spoe.cfg")
+
+
+def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], header: str) -> dict[str, str]:
+    """Contents by path below the project's folder.
+
+    `templates` holds haproxy.cfg.j2 and spoe.cfg.j2; `header` opens every YAML file, as comment lines.
+    """
+    kinds = {service["kind"] for service in plan["services"] if service["host"] == host}
+    files = {"compose.yml": _text(header, compose_project(plan, host))}
+    for kind, name, config in _YAML:
+        if kind in kinds:
+            files[f"config/{kind}/{name}"] = _text(header, config(plan, host))
+    if "edge" in kinds:
+        environment = _environment(templates)
+        for name in _EDGE:
+            template = environment.get_template(f"{name}.j2")
+            files[f"config/edge/{name}"] = template.render(edge_config=edge_config(plan, host))
+    return files
+
+
+def _text(header: str, data: Mapping[str, Any]) -> str:
+    return f"{header}{yaml.dump(data, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)}"
+
+
+def _environment(templates: Mapping[str, str]) -> jinja2.Environment:
+    """Jinja2 with the options Ansible's template module uses, so that both write the same bytes."""
+    return jinja2.Environment(
+        loader=jinja2.DictLoader(templates),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+
+
+class _Indented(yaml.SafeDumper):
+    """List items indented below their key, as people write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        """Indent always; `indentless` is what YAML would allow."""
+        super().increase_indent(flow, False)
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """Write a value that occurs twice twice."""
+        return True

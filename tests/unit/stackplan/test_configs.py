@@ -1,0 +1,88 @@
+"""Configurations and the Compose project follow from the plan alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import stackplan
+from tests.unit.stackplan.stacks import fleet, intent, model, one_host
+
+TWO = [model(replicas=2), model(name="Org/Other", source="org/other", replicas=1)]
+
+
+def _plan(**sections: Any) -> dict[str, Any]:
+    return stackplan.plan(intent(models=TWO, **sections), fleet())
+
+
+def test_router_and_edge_know_the_same_engines_and_backends() -> None:
+    """A server name the router answers is one HAProxy has, in the backend both call the same."""
+    planned = _plan()
+    router, edge = stackplan.router_config(planned, "edge-1"), stackplan.edge_config(planned, "edge-1")
+    urls = {engine["name"]: engine["url"] for engine in router["engines"]}
+    servers = {s["name"]: f"http://{s['address']}:{s['port']}" for m in edge["models"] for s in m["servers"]}
+    assert urls == servers
+    assert router["models"] == [{"name": m["name"], "backend": m["backend"]} for m in edge["models"]]
+    assert [m["backend"] for m in edge["models"]] == ["model-qwen", "model-org-other"]
+
+
+def test_edge_and_router_meet_on_the_same_ports_and_headers() -> None:
+    """Both sides of every connection come from one place."""
+    planned = _plan(router={"spop_port": 7001, "http_port": 7002, "events_port": 7003})
+    router, edge = stackplan.router_config(planned, "edge-2"), stackplan.edge_config(planned, "edge-2")
+    assert router["listen"] == edge["router"]
+    assert router["listen"]["spop"] == "127.0.0.1:7001"
+    assert router["sessions"]["headers"] == edge["session_headers"]
+    assert router["edge"]["buffer_bytes"] == edge["buffer_bytes"]
+
+
+def test_several_deciders_have_no_gate() -> None:
+    """Deciders that do not see each other's load must not hold sessions back; one that is alone may."""
+    assert stackplan.router_config(_plan(), "edge-1")["routing"]["gate_seconds"] == 0.0
+    alone = stackplan.plan(intent(), one_host())
+    assert stackplan.router_config(alone, "box")["routing"]["gate_seconds"] == 0.25
+    assert stackplan.router_config(_plan(router={"gate_seconds": 0.1}), "edge-1")["routing"]["gate_seconds"] == 0.1
+
+
+def test_long_timeouts_follow_the_longest_answer() -> None:
+    """One number changed keeps the table in order: client, lease, drain and stop outlast the answer."""
+    planned = _plan(edge={"timeouts": {"server_seconds": 7200}})
+    settings = planned["settings"]
+    outer = [
+        settings["edge"]["timeouts"]["client_seconds"],
+        settings["router"]["lease_ttl_seconds"],
+        settings["router"]["drain_timeout_seconds"],
+        settings["engines"]["shutdown_timeout_seconds"],
+    ]
+    assert min(outer) >= 7200
+
+
+def test_prometheus_scrapes_every_service_of_the_plan() -> None:
+    """One job per kind of service; over loopback what is on its own host."""
+    config = stackplan.prometheus_config(_plan(), "edge-1")
+    targets = {
+        job["job_name"]: sorted(t for static in job["static_configs"] for t in static["targets"])
+        for job in config["scrape_configs"]
+    }
+    assert targets == {
+        "engines": ["10.0.0.3:8101", "10.0.0.3:8102", "10.0.0.4:8101"],
+        "router": ["10.0.0.2:9902", "127.0.0.1:9902"],
+        "haproxy": ["10.0.0.2:8405", "127.0.0.1:8405"],
+        "node": ["10.0.0.2:9100", "10.0.0.3:9100", "10.0.0.4:9100", "127.0.0.1:9100"],
+        "prometheus": ["127.0.0.1:9090"],
+    }
+
+
+def test_compose_project_has_the_services_of_its_host_only() -> None:
+    """Each host gets its own, with GPUs by their numbers."""
+    planned = _plan()
+    on_edge, on_gpu = (stackplan.compose_project(planned, host) for host in ("edge-1", "gpu-1"))
+    assert set(on_edge["services"]) == {"router", "edge", "prometheus", "node-exporter"}
+    devices = on_gpu["services"]["engine-qwen-0"]["deploy"]["resources"]["reservations"]["devices"]
+    assert devices == [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
+    assert all(service["network_mode"] == "host" for service in on_edge["services"].values())
+
+
+def test_compose_keeps_a_dollar_a_dollar() -> None:
+    """Compose replaces `$name` in what it reads; ours is meant literally."""
+    planned = stackplan.plan(intent(engines={"env": {"PATTERN": "a$b"}}), one_host())
+    assert stackplan.compose_project(planned, "box")["services"]["engine-qwen-0"]["environment"]["PATTERN"] == "a$$b"

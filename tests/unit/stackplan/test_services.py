@@ -1,0 +1,131 @@
+"""What runs where: complete, absolute, and no secret in it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+import stackplan
+from tests.unit.stackplan.stacks import fleet, intent, model, one_host, services
+
+
+def _engine(**sections: Any) -> dict[str, Any]:
+    return services(stackplan.plan(intent(**sections), one_host()), "engine")[0]
+
+
+def _flag(command: list[str], flag: str) -> str:
+    return command[command.index(flag) + 1]
+
+
+def test_plan_is_plain_data() -> None:
+    """What a plan holds survives JSON unchanged: any backend can take it."""
+    planned = stackplan.plan(intent(), fleet())
+    assert json.loads(json.dumps(planned)) == planned
+
+
+def test_services_come_in_starting_order() -> None:
+    """Engines before the router, the router before the edge, then what observes them."""
+    kinds = [service["kind"] for service in stackplan.plan(intent(), one_host())["services"]]
+    assert kinds == ["engine", "engine", "router", "edge", "prometheus", "node_exporter"]
+
+
+def test_engine_on_gpus_gets_its_devices_and_vllms_flags() -> None:
+    """Tensor parallel over exactly the GPUs of the replica, the model's public name, a stop that waits for answers."""
+    engine = _engine(models=[model(gpus_per_replica=2, max_model_len=4096, engine_args=["--trust-remote-code"])])
+    assert engine["gpus"] == [0, 1]
+    assert engine["entrypoint"] == ["vllm", "serve"]
+    assert engine["command"][0] == "Qwen/Qwen3-8B"
+    assert _flag(engine["command"], "--served-model-name") == "qwen"
+    assert _flag(engine["command"], "--tensor-parallel-size") == "2"
+    assert _flag(engine["command"], "--max-model-len") == "4096"
+    assert int(_flag(engine["command"], "--shutdown-timeout")) < engine["stop_grace_seconds"]
+    assert engine["command"][-1] == "--trust-remote-code"
+    assert (engine["ipc"], engine["init"], engine["ulimits"]["memlock"]) == ("host", True, -1)
+
+
+def test_engine_on_the_cpu_asks_for_no_gpu() -> None:
+    """Without GPUs: KV space by environment, no GPU flags, no limits a small machine refuses."""
+    engine = _engine(engines={"device": "cpu", "cpu_kv_cache_gib": 1})
+    assert engine["gpus"] == []
+    assert engine["env"]["VLLM_CPU_KVCACHE_SPACE"] == "1"
+    assert not {"--tensor-parallel-size", "--gpu-memory-utilization"} & set(engine["command"])
+    assert engine["ulimits"] == {}
+    assert "cpu" in engine["image"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "offline"),
+    [({"source": "/srv/models/a"}, True), ({"weights_staged": True}, True), ({}, False)],
+    ids=["folder", "staged", "hub"],
+)
+def test_engine_starts_without_the_hub_when_weights_are_there(settings: dict[str, Any], offline: bool) -> None:
+    """A restart must not depend on the hub once the weights are on the host."""
+    engine = _engine(models=[model(**settings)])
+    assert ("HF_HUB_OFFLINE" in engine["env"]) is offline
+    sources = [mount["source"] for mount in engine["mounts"]]
+    assert ("/srv/models/a" in sources) is ("source" in settings)
+
+
+def test_hub_token_reaches_engines_as_a_file_only() -> None:
+    """The environment names a file below a read-only mount; the token itself is nowhere in the plan."""
+    engine = _engine(engines={"hub_token_enabled": True})
+    assert engine["env"]["HF_TOKEN_PATH"] == "/run/secrets/ironrack/hub-token"
+    (mount,) = [mount for mount in engine["mounts"] if mount["target"] == "/run/secrets/ironrack"]
+    assert (mount["source"], mount["read_only"]) == ("/opt/ironrack/secrets/engine", True)
+    assert "HF_TOKEN" not in engine["env"]
+
+
+def test_compiled_graphs_are_kept_per_image() -> None:
+    """Graphs compiled by one image are no use to the next, and must not meet it."""
+    images = ["vllm/vllm-openai:v1", "vllm/vllm-openai:v2"]
+    folders = [
+        {m["source"] for m in _engine(engines={"image": image})["mounts"] if "compiled" in m["source"]}
+        for image in images
+    ]
+    assert not folders[0] & folders[1]
+
+
+def test_engines_of_a_host_take_ports_in_order() -> None:
+    """Each engine its own port, from the base port up, on the host's private address."""
+    planned = stackplan.plan(intent(models=[model(replicas=4)]), fleet())
+    ports = {(s["host"], s["ports"][0]["address"], s["ports"][0]["port"]) for s in services(planned, "engine")}
+    first, second = ("gpu-1", "10.0.0.3"), ("gpu-2", "10.0.0.4")
+    assert ports == {(*host, port) for host in (first, second) for port in (8101, 8102)}
+
+
+def test_firewall_admits_the_edges_and_the_scraper_to_engines() -> None:
+    """Beyond loopback an engine hears its own host, the edges and who observes it, and nobody else."""
+    planned = stackplan.plan(intent(models=[model(replicas=1)]), fleet())
+    engines = [rule for rule in planned["firewall"]["gpu-1"] if rule["service"] == "engine-qwen-0"]
+    assert engines == [{"service": "engine-qwen-0", "port": 8101, "sources": ["10.0.0.3", "10.0.0.1", "10.0.0.2"]}]
+
+
+def test_firewall_hides_metrics_and_admin_of_edges_and_leaves_clients_alone() -> None:
+    """What a Prometheus elsewhere scrapes listens on the private address, for it alone; the edge's own port is free."""
+    rules = stackplan.plan(intent(), fleet())["firewall"]["edge-2"]
+    assert {rule["service"]: (rule["port"], rule["sources"]) for rule in rules} == {
+        "router": (9902, ["10.0.0.2", "10.0.0.1"]),
+        "edge": (8405, ["10.0.0.2", "10.0.0.1"]),
+        "node-exporter": (9100, ["10.0.0.2", "10.0.0.1"]),
+    }
+
+
+def test_firewall_is_empty_when_everything_listens_on_loopback() -> None:
+    """One machine needs no rules: nothing but the edge can be reached."""
+    assert stackplan.plan(intent(), one_host())["firewall"] == {"box": []}
+
+
+def test_low_port_gets_exactly_the_right_it_needs() -> None:
+    """Binding port 80 needs one capability; every other one stays dropped."""
+    planned = stackplan.plan(intent(edge={"bind_port": 80}), one_host())
+    (edge,) = services(planned, "edge")
+    assert (edge["cap_drop"], edge["cap_add"], edge["user"]) == (["ALL"], ["NET_BIND_SERVICE"], "0:0")
+
+
+def test_no_observer_no_exporters() -> None:
+    """Without a host in group observe nothing is scraped, so nothing is exported."""
+    hosts = [{"name": "box", "groups": ["edge", "engines"], "gpus": 2}]
+    kinds = {service["kind"] for service in stackplan.plan(intent(), hosts)["services"]}
+    assert kinds == {"engine", "router", "edge"}
