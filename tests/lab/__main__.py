@@ -8,7 +8,7 @@ from typing import Any
 
 from tests.lab import verbs
 from tests.lab.errors import LabError
-from tests.lab.topology import ROOT, Wanted
+from tests.lab.processes import ROOT
 
 _EPILOG = """\
 The edge listens on --port; metrics, router and engines follow it (+1, +2 to +4, +10 and up), so that several labs
@@ -48,7 +48,7 @@ def _run(argv: list[str]) -> tuple[dict[str, Any], int]:
     state = given.state.resolve()
     match given.verb:
         case "up":
-            return verbs.up(_wanted(given, state, tuple(argv[cut + 1 :]))), 0
+            return _up(given, state, tuple(argv[cut + 1 :])), 0
         case "down":
             return {"ended": verbs.down(state)}, 0
         case "status":
@@ -59,9 +59,12 @@ def _run(argv: list[str]) -> tuple[dict[str, Any], int]:
     return verbs.restart(state, given.process), 0
 
 
-def _wanted(given: argparse.Namespace, state: Path, engine_options: tuple[str, ...]) -> Wanted:
-    program, version = verbs.haproxy(given.haproxy)
-    return Wanted(
+def _up(given: argparse.Namespace, state: Path, engine_options: tuple[str, ...]) -> dict[str, Any]:
+    # Planning takes most of a second to import, and no other verb needs it.
+    from tests.lab import launch, topology  # noqa: PLC0415 - see above
+
+    program, version = launch.haproxy(given.haproxy)
+    wanted = topology.Wanted(
         engines=given.engines,
         port=given.port,
         model=given.model,
@@ -72,6 +75,7 @@ def _wanted(given: argparse.Namespace, state: Path, engine_options: tuple[str, .
         engine_options=engine_options,
         state=state,
     )
+    return launch.up(wanted)
 
 
 def main() -> int:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parents[2]
 _GRACE_SECONDS = 3.0
 _TAIL_BYTES = 2_000
 

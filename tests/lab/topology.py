@@ -12,9 +12,8 @@ import yaml
 
 from stackplan import PlanError, edge_config, plan, router_config
 from tests.lab.errors import LabError
-from tests.lab.processes import Command
+from tests.lab.processes import ROOT, Command
 
-ROOT = Path(__file__).resolve().parents[2]
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
 HOST = "lab"
 LOOPBACK = "127.0.0.1"

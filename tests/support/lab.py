@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from aiohttp import ClientSession
 
-from tests.lab.topology import ROOT
+from tests.lab.processes import ROOT
 
 _COMMAND = str(ROOT / "scripts" / "lab")
 _FIRST, _LAST, _SPAN = 21_000, 21_980, 20

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.lab import state, verbs
+from tests.lab import launch, state, verbs
 from tests.lab.errors import LabError
 from tests.lab.processes import Command, Process, started_at
 from tests.lab.state import State
@@ -40,14 +40,14 @@ def running(directory: Path) -> None:
 def test_missing_haproxy_names_the_command_that_installs_it() -> None:
     """Without HAProxy there is no lab, and the message says how to get one."""
     with pytest.raises(LabError, match="apt-get install haproxy"):
-        verbs.haproxy("/nowhere/haproxy")
+        launch.haproxy("/nowhere/haproxy")
 
 
 def test_up_refuses_a_directory_where_a_lab_runs(tmp_path: Path) -> None:
     """Two labs never share a state directory; the message says what to do."""
     running(tmp_path)
     with pytest.raises(LabError, match="scripts/lab down"):
-        verbs.up(wanted(tmp_path))
+        launch.up(wanted(tmp_path))
 
 
 def test_up_names_every_taken_port_before_anything_starts(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ def test_up_names_every_taken_port_before_anything_starts(tmp_path: Path) -> Non
         one.listen()
         two.listen()
         with pytest.raises(LabError, match=rf"{port}, (.*\b)?{port + 10}\b.*already taken"):
-            verbs.up(wanted(tmp_path, port=port))
+            launch.up(wanted(tmp_path, port=port))
     assert not (tmp_path / "state.json").exists()
     assert not (tmp_path / "haproxy.cfg").exists()
 
