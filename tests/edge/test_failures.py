@@ -66,15 +66,6 @@ def test_failure_before_the_first_byte_is_served_by_another_engine(start: Start,
     assert (line["chosen"], line["server"], line["retries"]) == (chosen, answer.engine, "+1")
 
 
-def test_request_that_breaks_two_engines_is_served_by_the_third(start: Start) -> None:
-    """Each retry goes to an engine that this request has not broken yet."""
-    stack = start({"tiny": 3})
-    chosen = stack.chat("s").engine
-    good = next(name for name in stack.engines if name != chosen)
-    answer = stack.chat("s", fail_on=[name for name in stack.engines if name != good], how="reset")
-    assert (answer.status, answer.engine) == (200, good)
-
-
 def test_failure_of_every_engine_ends_after_the_retries(start: Start) -> None:
     """A request that breaks engines is not sent around for ever."""
     stack = start({"tiny": 2}, retries=2)
@@ -215,8 +206,8 @@ def test_engine_comes_back_into_the_fallback(start: Start) -> None:
     stack.kill(gone)
     assert {*homes(stack).values()} == {*stack.engines} - {gone}
     stack.engines[gone].start()
-    new = [f"new-{index}" for index in range(16)]
-    wait_until(lambda: gone in {stack.chat(session).engine for session in new}, "the engine serves again")
+    new = (f"new-{index}" for index in range(10_000))
+    wait_until(lambda: stack.chat(next(new)).engine == gone, "the engine serves new sessions")
     assert {*before.values()} == {*stack.engines}
 
 

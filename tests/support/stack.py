@@ -61,7 +61,7 @@ def edge_config(models: dict[str, int], **changes: Any) -> dict[str, Any]:
             "queue_seconds": 5,
             "server_seconds": 60,
             "pool_idle_seconds": 5,
-            "decide_milliseconds": 50,
+            "decide_milliseconds": 500,
             "check_interval_seconds": 1,
         },
         "session_headers": ["x-session-id", "session_id"],
@@ -149,15 +149,6 @@ class Stack:
         settings.write_text(yaml.safe_dump(router_config(self.config)))
         self.edge = Child([program, "-W", "-db", "-f", str(path)], self.folder / "edge.log")
         self.router = Child([sys.executable, "-m", "router", "--config", str(settings)], self.folder / "router.log")
-        if stub := os.environ.get("EDGE_AGENT"):
-            names = ",".join(s["name"] for m in self.config["models"] for s in m["servers"])
-            self.router.argv = [
-                sys.executable,
-                stub,
-                self.config["router"]["spop"].split(":")[1],
-                names,
-                str(self.folder / "agent.log"),
-            ]
         for server in (server for model in self.config["models"] for server in model["servers"]):
             argv = [sys.executable, "-m", "tests.support.upstream", server["name"], str(server["port"])]
             self.engines[server["name"]] = Child(
