@@ -1,0 +1,390 @@
+"""From headers and bodies to what a decision needs."""
+
+import json
+from typing import Any
+
+import pytest
+import xxhash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.errors import Refused
+from router.parse import Ask, ParseSettings, Request, parse
+from router.prompt import PATHS
+from router.truncated import mend
+
+CHAT = "/v1/chat/completions"
+FIELDS = ("prompt_cache_key", "conversation", "previous_response_id", "metadata.user_id", "user")
+SETTINGS = ParseSettings(models=("tiny",), fields=FIELDS)
+SEVERAL = ParseSettings(models=("tiny", "big", "huge", "vast", "endless"), fields=FIELDS)
+HELLO = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "Hello"}]
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=20,
+)
+plain_values = st.recursive(
+    st.none() | st.booleans() | st.text() | st.integers(0, 9),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
+odd_parts = st.fixed_dictionaries(
+    {},
+    optional=dict.fromkeys(("type", "role", "text", "content", "tool_calls", "input", "image_url"), json_values),
+)
+odd_messages = json_values | st.lists(odd_parts | json_values, max_size=5)
+odd_bodies = st.fixed_dictionaries(
+    {},
+    optional={
+        "model": st.just("tiny") | json_values,
+        **dict.fromkeys(("messages", "input", "prompt", "system", "instructions", "tools"), odd_messages),
+        **dict.fromkeys(("stream", "cache_salt", "user", "metadata", "conversation", "prompt_embeds"), json_values),
+    },
+)
+requests_text = st.text(alphabet=st.characters(), max_size=20)
+
+
+def request(
+    body: Any,
+    path: str = CHAT,
+    *,
+    method: str = "POST",
+    session: str = "",
+    source: str = "",
+    tenant: str = "-",
+    size: int | None = None,
+) -> Request:
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    whole = len(data) if size is None else size
+    return Request("r", method, path, "application/json", session, source, tenant, whole, data)
+
+
+def chat(**fields: Any) -> dict[str, Any]:
+    return {"model": "tiny", "messages": HELLO} | fields
+
+
+def read(body: Any, path: str = CHAT, **changes: Any) -> Ask:
+    return parse(request(body, path, **changes), SETTINGS)
+
+
+def refusal(body: Any, path: str = CHAT, settings: ParseSettings = SETTINGS, **changes: Any) -> Refused:
+    with pytest.raises(Refused) as caught:
+        parse(request(body, path, **changes), settings)
+    return caught.value
+
+
+def signed(data: bytes) -> str:
+    return str(int.from_bytes(xxhash.xxh64_digest(data), signed=True))
+
+
+# ------------------------------------------------------------------------------------------------ the session's name
+
+
+def test_a_session_header_comes_before_everything_else() -> None:
+    """The header names the session, whatever the body says; its source is the header's name."""
+    one = read(chat(user="u1"), session="abc", source="x-session-id")
+    two = read(chat(user="u2", messages=[{"role": "user", "content": "other"}]), session="abc", source="x-session-id")
+    assert one.source == "x-session-id"
+    assert one.key == two.key
+
+
+def test_the_stick_of_a_header_is_what_the_edge_computes() -> None:
+    """Signed xxh64 with seed 0 of the bare value, as HAProxy's converter gives it."""
+    assert read(chat(), session="abc").stick == signed(b"abc")
+
+
+@pytest.mark.parametrize(
+    ("body", "source", "value"),
+    [
+        (chat(user="u", prompt_cache_key="k"), "prompt_cache_key", b"k"),
+        (chat(conversation="c"), "conversation", b"c"),
+        (chat(conversation={"id": "c"}), "conversation", b"c"),
+        (chat(metadata={"user_id": "m"}, user="u"), "metadata.user_id", b"m"),
+        (chat(user=42), "user", b"42"),
+        (chat(prompt_cache_key="", user="u"), "user", b"u"),
+        (chat(conversation={"name": "x"}, user="u"), "user", b"u"),
+    ],
+)
+def test_body_fields_name_the_session_in_the_configured_order(body: Any, source: str, value: bytes) -> None:
+    """The first configured field that holds a text wins; an object stands for its id."""
+    ask = read(body)
+    assert (ask.source, ask.stick) == (source, signed(value))
+
+
+def test_a_field_name_inside_a_message_is_no_key() -> None:
+    """Only the body's own fields count, not what somebody wrote about them."""
+    ask = read(chat(messages=[{"role": "user", "content": '{"user": "alice"}', "user": "bob"}]))
+    assert ask.source == "fingerprint"
+
+
+@pytest.mark.parametrize(
+    ("path", "first", "later"),
+    [
+        (
+            CHAT,
+            chat(),
+            chat(messages=[*HELLO, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]),
+        ),
+        (
+            "/v1/messages",
+            {"model": "tiny", "system": "Be kind.", "messages": HELLO[1:]},
+            {"model": "tiny", "system": "Be kind.", "messages": [*HELLO[1:], {"role": "assistant", "content": "Hi"}]},
+        ),
+        (
+            "/v1/responses",
+            {"model": "tiny", "instructions": "Be kind.", "input": HELLO[1:]},
+            {"model": "tiny", "instructions": "Be kind.", "input": [*HELLO[1:], {"type": "reasoning"}], "stream": True},
+        ),
+        (
+            "/v1/completions",
+            {"model": "tiny", "prompt": "word " * 1000},
+            {"model": "tiny", "prompt": "word " * 1000 + "more"},
+        ),
+    ],
+)
+def test_later_turns_have_the_key_of_the_first(path: str, first: Any, later: Any) -> None:
+    """Nothing names the conversation: its beginning does, and it stays the same turn after turn."""
+    one, two = read(first, path), read(later, path)
+    assert one.source == two.source == "fingerprint"
+    assert one.key == two.key
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        chat(cache_salt="s"),
+        chat(tools=[{"type": "function", "function": {"name": "f"}}]),
+        chat(messages=[{"role": "system", "content": "Be rude."}, HELLO[1]]),
+        chat(messages=[HELLO[0], {"role": "user", "content": "Bye"}]),
+    ],
+)
+def test_conversations_that_begin_differently_have_different_keys(other: Any) -> None:
+    """Salt, tools, system and first user message tell conversations apart."""
+    assert read(chat()).key != read(other).key
+
+
+def test_the_stick_of_a_chat_is_its_system_and_first_message() -> None:
+    """The edge sees the first content, and the second behind a system message, joined."""
+    assert read(chat()).stick == signed(b"Be kind.Hello")
+    assert read(chat(messages=HELLO[1:])).stick == signed(b"Hello")
+
+
+@pytest.mark.parametrize(("tenant", "model"), [("other", "tiny"), ("-", "big")])
+def test_keys_are_scoped_by_tenant_and_model(tenant: str, model: str) -> None:
+    """The same name in another tenant or model is another session."""
+    ours = parse(request(chat(), session="abc"), SEVERAL)
+    theirs = parse(request(chat(model=model), session="abc", tenant=tenant), SEVERAL)
+    assert ours.key != theirs.key
+
+
+def test_a_tenant_cannot_compute_its_way_to_anothers_stick() -> None:
+    """Sticks are scoped by tenant too, as soon as there are tenants."""
+    assert read(chat(), session="abc", tenant="t1").stick != read(chat(), session="abc", tenant="t2").stick
+
+
+# -------------------------------------------------------------------------------------------- the length of a prompt
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "tokens"),
+    [
+        (CHAT, {"messages": [{"role": "user", "content": "x" * 400}]}, 100),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "text", "text": "x" * 400}]}]}, 100),
+        (CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]}, 1024),
+        (
+            CHAT,
+            {"messages": [{"role": "assistant", "tool_calls": [{"function": {"arguments": "x" * 400}}]}]},
+            100,
+        ),
+        ("/v1/completions", {"prompt": "x" * 400}, 100),
+        ("/v1/completions", {"prompt": ["x" * 200, "x" * 200]}, 100),
+        ("/v1/completions", {"prompt": [1, 2, 3]}, 3),
+        ("/v1/completions", {"prompt": [[1, 2, 3], [4, 5]]}, 5),
+        ("/v1/completions", {"prompt_embeds": "AAAA"}, 0),
+        ("/v1/embeddings", {"input": ["x" * 400]}, 100),
+        ("/v1/responses", {"instructions": "x" * 200, "input": "x" * 200}, 100),
+        ("/v1/responses", {"input": [{"type": "function_call_output", "output": "x" * 400}]}, 100),
+        ("/v1/messages", {"system": [{"text": "x" * 200}], "messages": [{"role": "user", "content": "x" * 200}]}, 100),
+        (
+            "/v1/messages",
+            {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": [{"text": "x" * 400}]}]}]},
+            100,
+        ),
+        ("/v1/messages", {"messages": [{"content": [{"type": "tool_use", "input": {"a": "x" * 392}}]}]}, 100),
+    ],
+)
+def test_prompt_tokens_count_text_wherever_it_stands(path: str, body: dict[str, Any], tokens: int) -> None:
+    """Text by characters per token, an image by a fixed estimate, token ids by their number."""
+    assert read({"model": "tiny"} | body, path).prompt_tokens == tokens
+
+
+def test_stream_is_only_what_says_true() -> None:
+    """Anything but true is not a stream."""
+    assert read(chat(stream=True)).stream
+    assert not read(chat(stream="yes")).stream
+    assert not read(chat()).stream
+
+
+# --------------------------------------------------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param", "said"),
+    [
+        (b"", 400, None, "empty"),
+        (b'{"model": "tiny"', 400, None, "a JSON object is needed"),
+        (b'{"model": "\xff"}', 400, None, "not UTF-8"),
+        (b"[1]", 400, None, "a list"),
+        (b"7", 400, None, "a number"),
+        (b"[" * 50_000 + b"]" * 50_000, 400, None, "nested too deeply"),
+        ({"messages": HELLO}, 400, "model", "nothing"),
+        ({"model": 7, "messages": HELLO}, 400, "model", "a number"),
+        ({"model": "", "messages": HELLO}, 400, "model", "an empty text"),
+        ({"model": "tiny"}, 400, "messages", "nothing"),
+        ({"model": "tiny", "messages": []}, 400, "messages", "empty"),
+        ({"model": "tiny", "messages": "hi"}, 400, "messages", "not a list"),
+        ({"model": "other", "messages": HELLO}, 404, "model", "'other' is not served here"),
+    ],
+)
+def test_bad_requests_are_refused_with_what_was_found(body: Any, status: int, param: str | None, said: str) -> None:
+    """Malformed or incomplete is 400, an unknown model 404, and the message says what was found."""
+    refused = refusal(body)
+    assert (refused.status, refused.param) == (status, param)
+    assert said in refused.message
+
+
+@pytest.mark.parametrize(
+    ("path", "name"), [("/v1/completions", "prompt"), ("/v1/responses", "input"), ("/v1/embeddings", "input")]
+)
+def test_a_missing_prompt_is_refused_by_its_name(path: str, name: str) -> None:
+    """Each API misses its own field."""
+    refused = refusal({"model": "tiny"}, path)
+    assert (refused.status, refused.param, refused.code) == (400, name, f"missing_{name}")
+
+
+def test_an_unknown_model_lists_only_a_few_others() -> None:
+    """A message stays short however many models are served and however long the asked name is."""
+    refused = refusal(chat(model="x" * 10_000), settings=SEVERAL)
+    assert "tiny, big, huge and 2 more" in refused.message
+    assert "vast" not in refused.message
+    assert len(refused.message) < 250
+
+
+def test_unknown_path_is_404_and_wrong_method_405() -> None:
+    """The router checks the route too, so that it is right without an edge before it."""
+    assert refusal(chat(), "/v1/nothing").status == 404
+    assert refusal(chat(), method="GET").status == 405
+
+
+# ------------------------------------------------------------------------------------------------ bodies seen in part
+
+
+def long_chat() -> bytes:
+    turns = [{"role": "assistant", "content": 'Well, "é" \\ and 😀 ' * 40}, {"role": "user", "content": "Why?"}] * 100
+    return json.dumps(chat(messages=[*HELLO, *turns], user="u"), ensure_ascii=False).encode()
+
+
+@given(st.integers(200, 100_000), st.booleans())
+def test_a_cut_body_keeps_the_key_of_the_whole(length: int, ascii_only: bool) -> None:
+    """A conversation that outgrows the edge's buffer is still the same conversation."""
+    whole = long_chat()
+    data = json.dumps(json.loads(whole)).encode() if ascii_only else whole
+    no_field = data.replace(b', "user": "u"}', b"}")
+    seen, all_of_it = parse(request(no_field[:length], size=len(no_field)), SEVERAL), read(no_field)
+    assert (seen.key, seen.stick, seen.model) == (all_of_it.key, all_of_it.stick, "tiny")
+
+
+def test_a_cut_body_counts_its_whole_size() -> None:
+    """What was not seen is prefilled too."""
+    assert read(json.dumps(chat()).encode()[:60], size=400_000).prompt_tokens == 100_000
+
+
+def test_a_cut_body_without_a_model_goes_to_the_only_one() -> None:
+    """One model: there is nothing to choose."""
+    ask = read(b'{"messages": [{"role": "user", "content": "' + b"x" * 1000, size=300_000)
+    assert (ask.model, ask.source) == ("tiny", "fingerprint")
+
+
+def test_a_cut_body_without_a_model_is_refused_when_there_are_several() -> None:
+    """Several models and none seen: 413, and what to do about it."""
+    refused = refusal(
+        b'{"messages": [{"role": "user", "content": "\\"model\\": \\"big\\"', settings=SEVERAL, size=300_000
+    )
+    assert (refused.status, refused.kind) == (413, "request_too_large_error")
+    assert 'put "model" first' in refused.message
+
+
+def test_a_cut_body_that_cannot_be_mended_is_searched_for_its_model() -> None:
+    """Too dense to read, but the model is seen: the rest is the engine's business."""
+    dense = b'{"model": "big", "messages": [' + b"[]," * 40_000
+    ask = parse(request(dense, size=300_000), SEVERAL)
+    assert (ask.model, ask.source) == ("big", "prefix")
+
+
+def test_a_body_of_unannounced_length_that_fills_the_buffer_counts_as_cut() -> None:
+    """A chunked body has no size to compare with: one that fills the buffer and does not end was cut."""
+    data = b'{"model": "tiny", "messages": [{"role": "user", "content": "' + b"x" * 120_000
+    assert read(data).model == "tiny"
+
+
+def test_a_header_names_a_cut_session() -> None:
+    """The header is there whatever became of the body."""
+    assert read(b"garbage", size=300_000, session="abc").key == read(chat(), session="abc").key
+
+
+@given(st.dictionaries(st.text(), plain_values, max_size=5), st.booleans(), st.data())
+def test_mending_the_beginning_of_any_object_keeps_its_first_members(
+    members: dict[str, Any], ascii_only: bool, data: st.DataObject
+) -> None:
+    """Cut anywhere, an object is an object again: its members in order, whole but for the last."""
+    whole = json.dumps({"first": "one"} | members, ensure_ascii=ascii_only).encode()
+    mended = mend(whole[: data.draw(st.integers(len('{"first": "one"'), len(whole)))])
+    assert mended is not None
+    expected = {"first": "one"} | members
+    assert list(mended) == list(expected)[: len(mended)]
+    assert all(mended[name] == expected[name] for name in list(mended)[:-1])
+
+
+# ------------------------------------------------------------------------------------------------ nothing crashes it
+
+
+def survives(asked: Request, settings: ParseSettings) -> None:
+    try:
+        ask = parse(asked, settings)
+    except Refused as error:
+        refused = error
+    else:
+        assert ask.model in settings.models
+        assert 0 <= ask.key < 2**64
+        assert -(2**63) <= int(ask.stick) < 2**63
+        assert ask.prompt_tokens >= 0
+        return
+    assert refused.status in (400, 404, 405, 413)
+    assert len(refused.message) < 1500
+
+
+@given(st.binary(max_size=300), st.sampled_from([*PATHS]), st.integers(0, 500), requests_text, requests_text)
+def test_arbitrary_bytes_are_read_or_refused(body: bytes, path: str, more: int, session: str, tenant: str) -> None:
+    """Whatever bytes and headers come, the answer is an Ask or a refusal."""
+    asked = request(body, path, size=len(body) + more, session=session, tenant=tenant)
+    survives(asked, SETTINGS)
+    survives(asked, SEVERAL)
+
+
+@given(odd_bodies, st.sampled_from([*PATHS]), st.integers(0, 200))
+def test_arbitrary_json_is_read_or_refused(body: dict[str, Any], path: str, missing: int) -> None:
+    """Right names with wrong values, whole or cut: an Ask or a refusal."""
+    data = json.dumps(body).encode()
+    survives(request(data, path), SETTINGS)
+    survives(request(data[: len(data) - missing], path, size=len(data)), SEVERAL)
+
+
+@given(odd_bodies, st.sampled_from([*PATHS]))
+def test_reading_twice_gives_the_same(body: dict[str, Any], path: str) -> None:
+    """Reading is a pure function."""
+    asked = request(body, path)
+    try:
+        first = parse(asked, SETTINGS)
+    except Refused:
+        return
+    assert parse(asked, SETTINGS) == first
