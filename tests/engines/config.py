@@ -9,7 +9,10 @@ from tests.engines.scheduler import Speed
 
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
-    """One engine. `cache_tokens`: size of its KV cache; `keep_alive_seconds`: how long an idle connection lives."""
+    """One engine. `cache_tokens`: size of its KV cache; `keep_alive_seconds`: how long an idle connection lives.
+
+    `hold_headers`: the headers of a stream leave with its first token; vLLM by itself sends them at once.
+    """
 
     name: str
     model: str
@@ -20,6 +23,7 @@ class EngineConfig:
     answer_tokens: int
     max_model_len: int
     keep_alive_seconds: float
+    hold_headers: bool
     speed: Speed
 
 
@@ -40,6 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--batch-tokens", type=int, default=2_048, help="token budget of one step")
     parser.add_argument("--max-num-seqs", type=int, default=256, help="sequences in one batch")
+    parser.add_argument("--hold-headers", action="store_true", help="send the headers of a stream with its first token")
     return parser
 
 
@@ -58,5 +63,6 @@ def from_argv(argv: list[str]) -> EngineConfig:
         max_model_len=min(given.max_model_len, given.cache_tokens),
         # vLLM's own variable and default: five seconds surprise every proxy that pools connections for longer.
         keep_alive_seconds=float(os.environ.get("VLLM_HTTP_TIMEOUT_KEEP_ALIVE", "5")),
+        hold_headers=given.hold_headers,
         speed=speed,
     )

@@ -65,15 +65,17 @@ class Server:
             return _json(dialect.whole(answer), self._headers())
 
     async def _stream(self, request: web.Request, dialect: Dialect, answer: Answer) -> web.StreamResponse:
-        # As in vLLM, the headers leave at once: time to headers says nothing about the first token.
         response = web.StreamResponse(headers={**self._headers(), "content-type": "text/event-stream; charset=utf-8"})
+        if not self.config.hold_headers:
+            # As in vLLM, the headers leave at once: time to headers says nothing about the first token.
+            await response.prepare(request)
+        generation = answer.generation
+        text = await generation.more()
         await response.prepare(request)
-        generation, head = answer.generation, dialect.opening
-        opened = False
-        while text := await generation.more():
-            last = generation.sequence.finished
-            await response.write((b"" if opened else head(answer)) + dialect.delta(answer, text, last))
-            opened = True
+        head = dialect.opening(answer)
+        while text:
+            await response.write(head + dialect.delta(answer, text, generation.sequence.finished))
+            head, text = b"", await generation.more()
         await response.write(dialect.closing(answer))
         await response.write_eof()
         return response
