@@ -18,6 +18,7 @@ from router.spop_wire import (
     FIN,
     HAPROXY_DISCONNECT,
     HAPROXY_HELLO,
+    LENGTH,
     LENGTH_OCTETS,
     NOTIFY,
     SHORTEST_FRAME,
@@ -89,7 +90,8 @@ class Agent:
         except IndexError:
             self._end(Status.INVALID, "a value ends after its frame")
         else:
-            self._received = bytearray(data[rest:])
+            if self._received or rest < len(data):
+                self._received = bytearray(data[rest:])
         questions, self._questions = self._questions, []
         return questions
 
@@ -121,7 +123,7 @@ class Agent:
     def _frames(self, data: bytes) -> int:
         at, size = 0, len(data)
         while size - at >= LENGTH_OCTETS and not self.closing:
-            length = int.from_bytes(data[at : at + LENGTH_OCTETS], "big")
+            length = LENGTH.unpack_from(data, at)[0]
             if length > self._frame_limit:
                 raise SpopError(Status.TOO_BIG, f"a frame of {length} octets: at most {self._frame_limit}")
             if length < SHORTEST_FRAME:
@@ -131,11 +133,7 @@ class Agent:
                 break
             self._frame(data, start, end)
             at = end
-        self._needed = (
-            LENGTH_OCTETS
-            if size - at < LENGTH_OCTETS
-            else LENGTH_OCTETS + int.from_bytes(data[at : at + LENGTH_OCTETS], "big")
-        )
+        self._needed = LENGTH_OCTETS if size - at < LENGTH_OCTETS else LENGTH_OCTETS + LENGTH.unpack_from(data, at)[0]
         return at
 
     def _frame(self, data: bytes, at: int, end: int) -> None:

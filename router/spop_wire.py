@@ -6,17 +6,22 @@ on anything malformed; `spop.Agent` is where both end. Source: `doc/SPOE.txt` of
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
+from struct import Struct
 
 Value = None | bool | int | str | bytes
 
 VERSION = "2.0"
 SMALLEST_FRAME = 256  # octets: no peer may ask for less
-LENGTH_OCTETS = 4  # octets of the length before every frame
+LENGTH = Struct(">I")  # before every frame
+LENGTH_OCTETS = LENGTH.size
 SHORTEST_FRAME = 7  # type, four octets of flags, two short varints
 
 FIN, ABORT = 1, 2
 UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY = 0, 1, 2, 3
 AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103
+_HEADER = Struct(">BI")  # type and flags
+_ONE_OCTET = tuple(bytes((number,)) for number in range(240))
 _SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION = 1, 3, 2
 _NULL, _BOOL, _INT32, _UINT32, _INT64, _UINT64, _IPV4, _IPV6, _STRING, _BINARY = range(10)
 
@@ -68,23 +73,36 @@ def read_varint(buffer: bytes, at: int) -> tuple[int, int]:
 
 
 def _read_octets(buffer: bytes, at: int) -> tuple[bytes, int]:
-    size, at = read_varint(buffer, at)
+    """Return octets and the position after them; it may lie behind the buffer: who reads a list checks its end."""
+    size = buffer[at]
+    at += 1
+    if size >= 240:
+        size, at = read_varint(buffer, at - 1)
     end = at + size
-    if end > len(buffer):
-        raise SpopError(Status.INVALID, "a string ends after its frame")
     return buffer[at:end], end
 
 
-def _read_text(buffer: bytes, at: int) -> tuple[str, int]:
-    octets, at = _read_octets(buffer, at)
-    return octets.decode("utf-8", "surrogateescape"), at
+def _text(octets: bytes) -> str:
+    try:
+        return octets.decode()
+    except UnicodeDecodeError:
+        return octets.decode("utf-8", "surrogateescape")
 
 
-def _read_number(kind: int, buffer: bytes, at: int) -> tuple[int, int]:
-    number, at = read_varint(buffer, at)
-    if kind in {_INT32, _INT64}:
-        number = number - (1 << 64) if number >= 1 << 63 else number
-    return number, at
+def _read_other(head: int, buffer: bytes, at: int) -> tuple[Value, int]:
+    kind = head & 0x0F
+    if kind == _NULL:
+        return None, at
+    if kind == _BOOL:
+        return bool(head & 0x10), at
+    if kind <= _UINT64:
+        number, at = read_varint(buffer, at)
+        signed = kind in {_INT32, _INT64} and number >= 1 << 63
+        return number - (1 << 64) if signed else number, at
+    if kind > _BINARY:
+        raise SpopError(Status.INVALID, f"value type {kind} does not exist")
+    end = at + (4 if kind == _IPV4 else 16)
+    return buffer[at:end], end
 
 
 def read_value(buffer: bytes, at: int) -> tuple[Value, int]:
@@ -93,26 +111,30 @@ def read_value(buffer: bytes, at: int) -> tuple[Value, int]:
     at += 1
     kind = head & 0x0F
     if kind == _STRING:
-        return _read_text(buffer, at)
+        octets, at = _read_octets(buffer, at)
+        return _text(octets), at
     if kind == _BINARY:
         return _read_octets(buffer, at)
-    if kind == _NULL:
-        return None, at
-    if kind == _BOOL:
-        return bool(head & 0x10), at
-    if kind <= _UINT64:
-        return _read_number(kind, buffer, at)
-    if kind > _BINARY:
-        raise SpopError(Status.INVALID, f"value type {kind} does not exist")
-    end = at + (4 if kind == _IPV4 else 16)
-    return buffer[at:end], end
+    return _read_other(head, buffer, at)
 
 
 def _read_pairs(buffer: bytes, at: int, count: int) -> tuple[dict[str, Value], int]:
+    """Read `count` names with their values. On every request's way: short strings are read in place."""
     pairs: dict[str, Value] = {}
     for _ in range(count):
-        name, at = _read_text(buffer, at)
-        pairs[name], at = read_value(buffer, at)
+        size = buffer[at]
+        at += 1
+        if size >= 240:
+            size, at = read_varint(buffer, at - 1)
+        name = buffer[at : at + size]
+        at += size
+        if buffer[at] == _STRING and buffer[at + 1] < 240:
+            end = at + 2 + buffer[at + 1]
+            value: Value = _text(buffer[at + 2 : end])
+            at = end
+        else:
+            value, at = read_value(buffer, at)
+        pairs[_text(name)] = value
     return pairs, at
 
 
@@ -120,8 +142,8 @@ def read_messages(buffer: bytes, at: int, end: int) -> dict[str, dict[str, Value
     """Read a NOTIFY payload, `buffer[at:end]`: message name → argument name → value."""
     messages: dict[str, dict[str, Value]] = {}
     while at < end:
-        name, at = _read_text(buffer, at)
-        messages[name], at = _read_pairs(buffer, at + 1, buffer[at])
+        name, at = _read_octets(buffer, at)
+        messages[_text(name)], at = _read_pairs(buffer, at + 1, buffer[at])
     if at != end:
         raise SpopError(Status.INVALID, "a value ends after its frame")
     return messages
@@ -144,7 +166,7 @@ def read_settings(buffer: bytes, at: int, end: int) -> dict[str, Value]:
 def write_varint(number: int) -> bytes:
     """Encode an unsigned number below 2**64."""
     if number < 240:
-        return bytes((number,))
+        return _ONE_OCTET[number]
     octets = bytearray(((number & 0x0F) | 0xF0,))
     number = (number - 240) >> 4
     while number >= 128:
@@ -163,7 +185,8 @@ def write_text(text: str) -> bytes:
 def write_value(value: Value) -> bytes:
     """Encode one typed value; numbers travel as signed 64 bits, which is what HAProxy computes with."""
     if isinstance(value, str):
-        return b"\x08" + write_text(value)
+        octets = value.encode("utf-8", "replace")
+        return b"\x08" + write_varint(len(octets)) + octets
     if value is None:
         return b"\x00"
     if isinstance(value, bool):
@@ -175,17 +198,19 @@ def write_value(value: Value) -> bytes:
 
 def write_frame(kind: int, stream: int, frame: int, payload: bytes, flags: int = FIN) -> bytes:
     """Encode one frame with its length in front."""
-    body = bytes((kind,)) + flags.to_bytes(4, "big") + write_varint(stream) + write_varint(frame) + payload
-    return len(body).to_bytes(LENGTH_OCTETS, "big") + body
+    body = _HEADER.pack(kind, flags) + write_varint(stream) + write_varint(frame) + payload
+    return LENGTH.pack(len(body)) + body
 
 
 def write_ack(stream: int, frame: int, variables: Mapping[str, Value]) -> bytes:
     """Encode the answer to one question: every variable is set in the transaction's scope."""
-    parts = [
-        bytes((_SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION)) + write_text(name) + write_value(value)
-        for name, value in variables.items()
-    ]
+    parts = [_setter(name) + write_value(value) for name, value in variables.items()]
     return write_frame(ACK, stream, frame, b"".join(parts))
+
+
+@lru_cache(maxsize=64)
+def _setter(name: str) -> bytes:
+    return bytes((_SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION)) + write_text(name)
 
 
 def write_settings(kind: int, settings: Mapping[str, bytes]) -> bytes:
