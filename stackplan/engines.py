@@ -9,6 +9,7 @@ from stackplan.settings import Engines, Model
 
 HOME = "/root"  # of the official images
 SECRETS = "/run/secrets/ironrack"
+PROBED = "/health,/metrics"  # asked every second or two; their access lines would bury the others
 # Flags the plan sets itself: set twice, the second silently wins and the rest of the plan is wrong.
 OWNED = {
     "--model",
@@ -39,6 +40,7 @@ def command(model: Model, engines: Engines, address: str, port: int) -> list[str
     line += _gpu_flags(model, engines) if engines.device == "gpu" else []
     line += ["--enable-prefix-caching", "--shutdown-timeout", str(engines.shutdown_timeout_seconds)]
     line += ["--sse-keep-alive-interval", str(engines.sse_keep_alive_seconds)] if engines.sse_keep_alive_seconds else []
+    line += ["--disable-access-log-for-endpoints", PROBED]
     return [*line, *engines.args, *model.engine_args]
 
 
