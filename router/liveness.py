@@ -134,7 +134,7 @@ class Liveness:
 
     def tick(self, now: float) -> None:
         """Time passed: an ejection or a trial may be over, an old one forgotten."""
-        if self.state is State.EJECTED and not self._probe_failed and now >= self._until:
+        if self.state is State.EJECTED and now >= self._until and self.probe_failures == 0 and not self._probe_failed:
             self.state = State.PROBING
             self.trial = None
         elif self.state is State.PROBING and self.trial is not None and now >= self._until:

@@ -222,6 +222,18 @@ def test_a_trial_that_says_nothing_lets_another_try() -> None:
     assert fleet.decide(ask("again", key=3), 6.0).engine == "b"
 
 
+def test_no_request_is_risked_on_an_engine_whose_last_probe_failed() -> None:
+    """The back-off is over, but the health check does not answer: no trial until it does."""
+    fleet = fleet_of()
+    fail(fleet, "a", 3)
+    fleet.probe("a", DOWN, 5.0)
+    fleet.expire(7.0)
+    assert engine(fleet, "a").state is State.EJECTED
+    fleet.probe("a", UP, 7.0)
+    fleet.expire(8.0)
+    assert engine(fleet, "a").state is State.PROBING
+
+
 def test_a_trial_nobody_hears_of_again_is_forgotten() -> None:
     """A lost event must not keep an engine out until its lease expires."""
     fleet = probing()
