@@ -51,6 +51,31 @@ async def test_engine_killed_under_load_costs_only_streams_it_had_begun(start: S
     await until(lab.idle, "no load is left at the router")
 
 
+async def test_engine_killed_before_any_first_byte_fails_nothing(start: Start) -> None:
+    """Prompts that wait or are being read at an engine when it dies are answered by another, and say so."""
+    lab, load = await start(3, "--decode-seconds", "0.004")
+    for engine in lab.engines:
+        await lab.sim(engine, freeze=True)
+    victim, *others = lab.engines
+    talks = conversations(12, "s")
+
+    async def all_wait() -> bool:
+        return sum([int((await lab.sim(engine))["requests"]) for engine in lab.engines]) == len(talks)
+
+    async with asyncio.TaskGroup() as group:
+        asking = group.create_task(load.rounds(talks, 1))
+        await until(all_wait, "every prompt is at an engine")
+        lost = (await lab.sim(victim))["requests"]
+        await lab.die(victim)
+        for engine in others:
+            await lab.sim(engine, freeze=False)
+    outcomes = asking.result()
+    assert ends(outcomes) == {"ok": len(talks)}
+    assert lost > 0
+    assert [one.reason for one in outcomes].count("retry") == lost
+    await until(lab.idle, "no load is left at the router")
+
+
 async def test_drain_moves_new_turns_elsewhere_and_undrain_brings_them_home(start: Start) -> None:
     """A drained engine gets no new turn and loses none; its sessions say why they are away, and return."""
     lab, load = await start(3, "--decode-seconds", "0.004")

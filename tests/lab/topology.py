@@ -133,8 +133,9 @@ def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:
     port = service["ports"][0]["port"]
     options = ["--name", service["name"], "--port", str(port), "--model", wanted.model]
     rate = ["--prefill-rate", str(wanted.prefill_rate)]
-    argv = [*_python("tests.engines"), *options, *rate, *wanted.engine_options]
-    # What the plan tells a real engine about its connections holds for the simulated one.
+    # What the plan tells a real engine about connections and headers holds for the simulated one.
+    held = ["--hold-headers"] if any("HoldHeaders" in word for word in service["command"]) else []
+    argv = [*_python("tests.engines"), *options, *rate, *held, *wanted.engine_options]
     env = {name: value for name, value in service["env"].items() if name == "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"}
     return _command(wanted, service["name"], argv, f"http://{LOOPBACK}:{port}/health", env)
 
