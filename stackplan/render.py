@@ -37,7 +37,7 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
 
 
 def _text(header: str, data: Mapping[str, Any]) -> str:
-    return f"{header}{yaml.dump(data, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)}"
+    return f"---\n{header}{yaml.dump(data, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)}"
 
 
 def _environment(templates: Mapping[str, str]) -> jinja2.Environment:
