@@ -43,6 +43,12 @@ class Bindings:
             binding, used_at = entry
             self._by_key[key] = (Binding(binding.home, with_belief(binding.beliefs, belief)), used_at)
 
+    def move(self, key: int, old: str, new: str) -> None:
+        """Make `new` the session's home if it is `old` still; not a use of the session."""
+        entry = self._by_key.get(key)
+        if entry is not None and entry[0].home == old:
+            self._by_key[key] = (Binding(new, entry[0].beliefs), entry[1])
+
     def resize(self, capacity: int, ttl_seconds: float) -> None:
         """Other bounds from now on; what is over them is forgotten."""
         self._capacity = capacity

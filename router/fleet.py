@@ -9,7 +9,8 @@ Rules:
 3. Only transport errors and 5xx answers count against an engine; 4xx and 429 never do.
 4. The last usable engine of a model is never ejected: a doubtful engine beats none.
 5. A draining engine gets nothing new, even if no other is left: an operator asked for that.
-6. A session's home survives a detour (drain, ejection); only the cost rule moves it.
+6. A session's home survives a detour (drain, ejection, retry); only the cost rule moves it. Where the request
+   that was to settle a session is really served, there its home is.
 7. Every map has a capacity and a time to live.
 """
 
@@ -105,7 +106,8 @@ class Fleet:
             return choice
         engine = self._engines[choice.engine]
         epoch = engine.health.epoch
-        self._leases.take(Lease(ask.id, ask.key, engine, engine, ask.prompt_tokens, choice.uncached_tokens, now, epoch))
+        tokens = (ask.prompt_tokens, choice.uncached_tokens)
+        self._leases.take(Lease(ask.id, ask.key, engine, engine, *tokens, now, epoch, choice.rebind))
         belief = Belief(choice.engine, epoch, ask.prompt_tokens)
         home = binding.home if binding is not None and not choice.rebind else choice.engine
         self._bindings.put(ask.key, Binding(home, with_belief(binding.beliefs if binding else (), belief)), now)
@@ -208,8 +210,12 @@ class Fleet:
             return
         before = lease.prompt_tokens - lease.uncached_tokens
         self._bindings.believe(lease.key, Belief(lease.chosen.settings.name, lease.epoch, before))
-        if engine is not None:
-            self._bindings.believe(lease.key, Belief(engine.settings.name, engine.health.epoch, lease.prompt_tokens))
+        if engine is None:
+            return
+        name = engine.settings.name
+        self._bindings.believe(lease.key, Belief(name, engine.health.epoch, lease.prompt_tokens))
+        if lease.settles:
+            self._bindings.move(lease.key, lease.chosen.settings.name, name)
 
 
 def _by_model(engines: Iterable[Engine]) -> dict[str, tuple[Engine, ...]]:

@@ -14,6 +14,7 @@ class Lease:
     """One request's hold. `chosen`: where the decision sent it; `holder`: where its load is counted now.
 
     `epoch`: the life of `chosen`'s cache that the decision counted on. `taken_at`: monotonic seconds.
+    `settles`: the decision made `chosen` the session's home.
     """
 
     id: str
@@ -24,6 +25,7 @@ class Lease:
     uncached_tokens: int
     taken_at: float
     epoch: int = 0
+    settles: bool = False
     begun: bool = False
 
 

@@ -322,10 +322,22 @@ def test_a_refused_connection_voids_what_the_engine_held() -> None:
     assert engine(fleet, "a").epoch == 1
 
 
+def test_a_first_answer_from_another_engine_makes_that_the_home() -> None:
+    """Where a session's first request was really served, its cache is: there it lives."""
+    fleet = fleet_of(2)
+    chosen = fleet.decide(ask("r1"), 1.0).engine
+    other = "b" if chosen == "a" else "a"
+    fleet.begun("r1", other, 1.0)
+    fleet.finished(Outcome("r1", other, 200), 1.0)
+    again = fleet.decide(ask("r2"), 2.0)
+    assert (again.engine, again.why, again.uncached_tokens) == (other, Why.HOME, 0)
+
+
 def test_an_answer_from_another_engine_moves_belief_and_load_but_not_the_home() -> None:
     """The edge retried elsewhere: the server that served holds the prompt, the chosen one does not."""
     fleet = fleet_of(2)
-    home = fleet.decide(ask("r1", prompt_tokens=3000), 1.0).engine
+    home = serve(fleet, ask("r0", prompt_tokens=1)).engine
+    assert fleet.decide(ask("r1", prompt_tokens=3000), 1.0).engine == home
     other = "b" if home == "a" else "a"
     fleet.begun("r1", other, 1.0)
     assert (engine(fleet, home).in_flight, engine(fleet, other).in_flight) == (0, 1)
