@@ -52,7 +52,7 @@ def table(spec_file: Path) -> str:
 
 def rendered(role: Path) -> str:
     """The role's README with its table replaced; raises ValueError when the markers are missing."""
-    readme = (role / "README.md").read_text()
+    readme = _readme(role)
     if BEGIN not in readme or END not in readme:
         raise ValueError(f"{role.name}/README.md: no variable table: needs the lines {BEGIN} and {END}")
     head, rest = readme.split(BEGIN, 1)
@@ -60,12 +60,21 @@ def rendered(role: Path) -> str:
     return f"{head}{BEGIN}\n{table(role / 'meta' / 'argument_specs.yml')}\n{END}{tail}"
 
 
+def _readme(role: Path) -> str:
+    path = role / "README.md"
+    return path.read_text() if path.exists() else ""
+
+
 def main() -> int:
-    """Exit 1 with the stale files named when --check finds any."""
+    """Exit 1 with the stale files named when --check finds any, 2 when a README has no place for its table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when a README is stale")
     check = parser.parse_args().check
-    stale = [role for role in sorted((ROOT / "roles").iterdir()) if rendered(role) != (role / "README.md").read_text()]
+    try:
+        stale = [role for role in sorted((ROOT / "roles").iterdir()) if rendered(role) != _readme(role)]
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
     for role in stale:
         print(f"roles/{role.name}/README.md: {'stale: run scripts/render' if check else 'written'}")
         if not check:

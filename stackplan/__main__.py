@@ -15,6 +15,7 @@ from stackplan.plan import PlanError, plan
 from stackplan.render import render
 
 ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = sorted((ROOT / "roles" / "engine" / "files").glob("*.py"))
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
 HOST = "localhost"
 HEADER = "# Made by scripts/render from stack.yml: edit that, not this.\n"
@@ -43,7 +44,7 @@ def project(folder: Path) -> dict[str, str]:
     groups = ["edge", "engines", "observe"]
     planned = plan(intent, [{"name": HOST, "groups": groups, "gpus": intent.get("stack_gpus", 0)}], root=".")
     templates = {path.name: path.read_text() for path in TEMPLATES.glob("*.j2")}
-    return render(planned, HOST, templates, HEADER)
+    return {**render(planned, HOST, templates, HEADER), **{f"engine/{path.name}": path.read_text() for path in PLUGINS}}
 
 
 def _differing(folder: Path, write: bool) -> list[Path]:

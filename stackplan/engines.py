@@ -9,6 +9,7 @@ from stackplan.settings import Engines, Model
 
 HOME = "/root"  # of the official images
 SECRETS = "/run/secrets/ironrack"
+PLUGINS = "/opt/ironrack/engine"  # our additions to the engine, as Python modules
 PROBED = "/health,/metrics"  # asked every second or two; their access lines would bury the others
 # Flags the plan sets itself: set twice, the second silently wins and the rest of the plan is wrong.
 OWNED = {
@@ -41,12 +42,15 @@ def command(model: Model, engines: Engines, address: str, port: int) -> list[str
     line += ["--enable-prefix-caching", "--shutdown-timeout", str(engines.shutdown_timeout_seconds)]
     line += ["--sse-keep-alive-interval", str(engines.sse_keep_alive_seconds)] if engines.sse_keep_alive_seconds else []
     line += ["--disable-access-log-for-endpoints", PROBED]
+    line += ["--middleware", "hold_headers.HoldHeaders"] if engines.hold_headers else []
     return [*line, *engines.args, *model.engine_args]
 
 
 def environment(model: Model, engines: Engines) -> dict[str, str]:
     """Environment of one engine. No secret is in it: the hub's token is a file."""
     env = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(engines.keep_alive_seconds), "VLLM_NO_USAGE_STATS": "1"}
+    if engines.hold_headers:
+        env["PYTHONPATH"] = PLUGINS
     if offline(model):
         env["HF_HUB_OFFLINE"] = "1"
     elif engines.hub_token_enabled:
@@ -66,6 +70,8 @@ def mounts(model: Model, engines: Engines, root: str, image_key: str) -> list[Mo
     if engines.device == "gpu":
         found.append(Mount(f"{HOME}/.triton", f"{compiled}/triton", read_only=False))
         found.append(Mount(f"{HOME}/.cache/flashinfer", f"{compiled}/flashinfer", read_only=False))
+    if engines.hold_headers:
+        found.append(Mount(PLUGINS, f"{root}/engine"))
     if is_local(model):
         return [Mount(model.source, model.source), *found]
     found.insert(0, Mount(f"{HOME}/.cache/huggingface", f"{cache}/huggingface", read_only=False))

@@ -102,6 +102,7 @@ class Engines(Section):
     shared_memory: Annotated[str, Field(pattern=_MEMORY)] = "host"
     keep_alive_seconds: Seconds = 120
     sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
+    hold_headers: bool = True
     shutdown_timeout_seconds: Seconds | None = None
     start_timeout_seconds: Seconds = 1800
     cache_directory: AbsolutePath = "/var/lib/ironrack"
