@@ -4,6 +4,7 @@ The edge sends its JSON access line over TCP, each with its length in front (`<o
 repeated or garbage; none of that raises, and garbage is counted.
 """
 
+import logging
 from collections import deque
 
 import msgspec
@@ -11,6 +12,8 @@ import msgspec
 from router.fleet import Fleet, Outcome
 from router.joined import Decided, Recent
 from router.metrics import Tally
+
+logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 65_536  # octets
 _LENGTH_DIGITS = 6
@@ -132,7 +135,7 @@ class Accounts:
         self._encode = msgspec.json.Encoder().encode
 
     def line(self, octets: bytes, now: float) -> None:
-        """Take one access line at the monotonic time `now`."""
+        """Take one access line at the monotonic time `now`. Never raises."""
         self._tally.events += 1
         try:
             event = self._decode(octets)
@@ -140,6 +143,12 @@ class Accounts:
         except (msgspec.MsgspecError, ValueError):
             self._tally.garbage += 1
             return
+        try:
+            self._take(event, retries, now)
+        except Exception:
+            self._tally.fault(logger, "a completion could not be accounted for")
+
+    def _take(self, event: Event, retries: int, now: float) -> None:
         server = "" if event.server.startswith(("<", "-")) else event.server
         outcome = Outcome(event.id, server, event.status, event.state[:2], retries, event.chosen)
         self._fleet.finished(outcome, now)

@@ -51,7 +51,7 @@ class Answers:
                 elif name == "begun":
                     self._begun(arguments, now)
         except Exception:
-            self._fault()
+            self._tally.fault(logger, "a question could not be answered")
             return _NOTHING
         return variables
 
@@ -88,12 +88,6 @@ class Answers:
             status if isinstance(status, int) else 200,
         )
 
-    def _fault(self) -> None:
-        self._tally.internal_errors += 1
-        if self._tally.internal_errors & (self._tally.internal_errors - 1) == 0:
-            # The 1st, 2nd, 4th, 8th …: a fault in every request must not become a traceback in every request.
-            logger.exception("a question could not be answered (fault %d)", self._tally.internal_errors)
-
 
 def _request(arguments: Mapping[str, Value]) -> Request:
     body, size = arguments.get("body"), arguments.get("size")
@@ -120,7 +114,7 @@ def _text(value: Value) -> str:
 def _refusal(refused: Refused, request_id: str) -> Variables:
     variables: Variables = {
         "status": refused.status,
-        "body": openai_body(refused, request_id).decode(),
+        "body": openai_body(refused, request_id.encode("utf-8", "replace").decode()).decode(),
         "why": "refused",
     }
     if refused.retry_after is not None:

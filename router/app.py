@@ -251,8 +251,7 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]], tally: T
         try:
             await action()
         except Exception:
-            tally.internal_errors += 1
-            logger.exception("a timer failed: it goes on")
+            tally.fault(logger, "a timer failed: it goes on")
 
 
 def _write(octets: bytes) -> None:

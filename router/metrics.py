@@ -9,6 +9,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
+from logging import Logger
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -63,6 +64,12 @@ class Tally:
         engine = server if server in self._engines else NO_ENGINE
         self.outcomes[engine, CLASSES[status // 100 - 1] if 100 <= status < 600 else CLASSES[-1]] += 1
         self.retries += retries
+
+    def fault(self, log: Logger, what: str) -> None:
+        """Count a fault of ours; tell of the 1st, 2nd, 4th, 8th …, or a fault in all requests would log for each."""
+        self.internal_errors += 1
+        if self.internal_errors & (self.internal_errors - 1) == 0:
+            log.exception("%s (fault %d)", what, self.internal_errors)
 
 
 class Exporter(Collector):

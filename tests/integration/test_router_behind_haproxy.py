@@ -6,12 +6,10 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +18,9 @@ import pytest
 import pytest_asyncio
 import yaml
 from aiohttp import web
+
+from tests.support.processes import free_ports
+from tests.support.until import until
 
 HAPROXY = os.environ.get("IRONRACK_HAPROXY") or shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
 BUFFER = 131_072
@@ -157,28 +158,9 @@ class Edge:
 
     async def decided(self) -> bool:
         """Whether the router, not the fallback, answers now."""
-        return (await self.chat("probe"))[1] != ""
-
-
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Wait for a condition, trying again after every failure to connect."""
-    deadline = time.monotonic() + seconds
-    while True:
-        try:
-            if await condition():
-                return
-        except aiohttp.ClientError:
-            pass
-        assert time.monotonic() < deadline, "condition never came true"
-        await asyncio.sleep(0.05)
-
-
-def free_ports(*names: str) -> dict[str, int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in names]
-    ports = {name: sock.getsockname()[1] for name, sock in zip(names, sockets, strict=True)}
-    for sock in sockets:
-        sock.close()
-    return ports
+        with suppress(aiohttp.ClientError):
+            return (await self.chat("probe"))[1] != ""
+        return False
 
 
 def write_settings(folder: Path, ports: dict[str, int]) -> None:
@@ -213,7 +195,8 @@ async def upstream(request: web.Request) -> web.Response:
 
 @pytest_asyncio.fixture
 async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
-    ports = free_ports("edge", "spop", "http", "events", "engine")
+    names = ("edge", "spop", "http", "events", "engine")
+    ports = dict(zip(names, free_ports(len(names)), strict=True))
     write_settings(tmp_path, ports)
     async with AsyncExitStack() as stack:
         app = web.Application(client_max_size=1 << 20)
@@ -227,7 +210,7 @@ async def edge(tmp_path: Path) -> AsyncIterator[Edge]:
         stack.callback(stop, running)
         running.start_router()
         running.start_haproxy()
-        await until(running.decided)
+        await until(running.decided, "the router decides", 30)
         yield running
 
 
@@ -250,7 +233,7 @@ async def test_session_is_decided_whole_and_kept_by_the_router(edge: Edge, octet
     assert (status, why) == (200, "new")
     for _ in range(5):
         assert await edge.chat("s", octets) == (200, "home", engine)
-    await until(lambda: idle(edge))
+    await until(lambda: idle(edge), "the sum of leases is 0")
     metrics = await edge.metrics()
     assert metrics["ironrack_router_events_garbage_total"] == 0
     assert metrics["ironrack_router_internal_errors_total"] == 0
@@ -276,10 +259,7 @@ async def test_completed_requests_are_one_json_line_each(edge: Edge) -> None:
     """What the edge tells is joined with what was decided and written once."""
     await edge.chat("s", 4000)
 
-    async def written() -> bool:
-        return '"uncached_tokens"' in edge.log("router")
-
-    await until(written)
+    await until(lambda: '"uncached_tokens"' in edge.log("router"), "the line is written")
     line = json.loads(next(text for text in edge.log("router").splitlines() if '"uncached_tokens"' in text))
     assert (line["status"], line["model"], line["why"]) == (200, "tiny", "new")
     assert line["prompt_tokens"] >= line["uncached_tokens"] >= 0
@@ -295,18 +275,15 @@ async def test_no_request_fails_when_the_router_goes_and_comes_back(edge: Edge, 
         while not done.is_set():
             answers.append(await edge.chat(session))
 
-    async def fell_back() -> bool:
-        return answers[-1][1] == ""
-
     async with asyncio.TaskGroup() as tasks:
         for worker in range(8):
             tasks.create_task(load(f"s{worker}"))
-        await until(lambda: asyncio.sleep(0, len(answers) > 50))
+        await until(lambda: len(answers) > 50, "load", 30)
         edge.processes["router"].send_signal(number)
         code = await asyncio.to_thread(edge.processes["router"].wait)
-        await until(fell_back)
+        await until(lambda: answers[-1][1] == "", "the edge decides alone", 30)
         edge.start_router()
-        await until(lambda: asyncio.sleep(0, answers[-1][1] != ""))
+        await until(lambda: answers[-1][1] != "", "the router decides again", 30)
         done.set()
     assert code == (0 if number == signal.SIGTERM else -signal.SIGKILL)
     assert {status for status, *_ in answers} == {200}

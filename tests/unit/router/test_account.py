@@ -1,0 +1,181 @@
+"""Completion events: every line reaches fleet, metrics and log once; garbage is counted and harms nothing."""
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.account import LONGEST_LINE, Accounts, Framing, Journal
+from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
+from router.joined import Decided, Recent
+from router.metrics import Tally
+from router.parse import Ask
+
+EVENT: dict[str, Any] = {
+    "ts": 1700000000.123,
+    "id": "one",
+    "client": "10.0.0.1",
+    "method": "POST",
+    "path": "/v1/chat/completions",
+    "status": 200,
+    "backend": "model-tiny",
+    "server": "a",
+    "chosen": "a",
+    "why": "new",
+    "model": "tiny",
+    "source": "x-session-id",
+    "state": "----",
+    "retries": "0",
+    "queued_ms": 0,
+    "connect_ms": 1,
+    "headers_ms": 20,
+    "total_ms": 90,
+    "bytes_in": 900,
+    "bytes_out": 4000,
+}
+
+
+class Office:
+    """Accounts over a real fleet with one request in flight."""
+
+    def __init__(self) -> None:
+        engines = tuple(EngineSettings(name, f"http://127.0.0.1:{at}", "tiny") for at, name in enumerate("ab", 1))
+        self.fleet = Fleet(FleetSettings(engines), 0.0)
+        for engine in engines:
+            self.fleet.probe(engine.name, Probe(ok=True), 0.0)
+        self.fleet.decide(Ask("one", "tiny", 7, "7", "x-session-id", "-", 100, False), 0.0)
+        self.tally = Tally("ab", ())
+        self.recent = Recent(4)
+        self.recent.add("one", Decided(100, 60, 0.0125))
+        self.journal = Journal(self.tally)
+        self.accounts = Accounts(self.fleet, self.tally, self.recent, self.journal)
+
+    def tell(self, **changes: Any) -> None:
+        self.accounts.line(json.dumps(EVENT | changes).encode(), 1.0)
+
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.journal.take().splitlines()]
+
+
+def framed(*lines: bytes) -> bytes:
+    return b"".join(str(len(line)).encode() + b" " + line for line in lines)
+
+
+def test_completion_ends_the_lease_and_writes_one_joined_line() -> None:
+    """The end of a request frees its engine and is told once, with what had been decided."""
+    office = Office()
+    office.tell()
+    assert office.fleet.snapshot(1.0).leases == 0
+    [line] = office.lines()
+    assert (line["engine"], line["why"], line["status"]) == ("a", "new", 200)
+    assert (line["prompt_tokens"], line["uncached_tokens"], line["cost_ms"]) == (100, 60, 12.5)
+    assert office.tally.outcomes == {("a", "2xx"): 1}
+    assert len(office.recent) == 0
+
+
+def test_completion_told_twice_or_of_an_unknown_request_is_counted_and_harmless() -> None:
+    """Events may come twice, or from before a restart."""
+    office = Office()
+    office.tell()
+    office.tell()
+    office.tell(id="never heard of")
+    assert office.fleet.snapshot(1.0).leases == 0
+    assert [line.get("prompt_tokens") for line in office.lines()] == [100, None, None]
+
+
+def test_retries_are_read_from_number_and_from_haproxys_text() -> None:
+    """HAProxy marks a retry on another server as `+1`."""
+    office = Office()
+    for retries in ("+1", 2, "0", -1):
+        office.tell(retries=retries)
+    assert office.tally.retries == 3
+    assert office.tally.garbage == 0
+
+
+def test_request_without_an_engine_counts_for_none() -> None:
+    """A server name that is no engine of ours makes no series."""
+    office = Office()
+    office.tell(server="<NOSRV>", status=503)
+    office.tell(server="stranger", status=-1)
+    assert office.tally.outcomes == {("none", "5xx"): 1, ("none", "none"): 1}
+    assert [line["engine"] for line in office.lines()] == ["", "stranger"]
+
+
+def test_unknown_and_missing_keys_are_tolerated() -> None:
+    """An edge of another version tells more or less, and is understood."""
+    office = Office()
+    office.accounts.line(b'{"id":"one","new":[1]}', 1.0)
+    assert office.tally.garbage == 0
+    assert office.fleet.snapshot(1.0).leases == 0
+
+
+@given(st.binary(max_size=200) | st.text(max_size=50).map(str.encode) | st.just(b'{"id":7}') | st.just(b'{"id":"one"'))
+def test_garbage_is_counted_and_never_raises(octets: bytes) -> None:
+    """A line that is no event changes nothing but a counter."""
+    office = Office()
+    office.accounts.line(octets, 1.0)
+    assert office.tally.garbage == 1
+    assert office.fleet.snapshot(1.0).leases == 1
+    assert office.lines() == []
+
+
+def test_no_journal_means_no_lines() -> None:
+    """Switched off, the log costs nothing and the accounts are the same."""
+    office = Office()
+    accounts = Accounts(office.fleet, office.tally, office.recent, None)
+    accounts.line(json.dumps(EVENT).encode(), 1.0)
+    assert office.lines() == []
+    assert office.fleet.snapshot(1.0).leases == 0
+
+
+@given(st.lists(st.binary(max_size=300)), st.lists(st.integers(1, 50), max_size=30))
+def test_framing_gives_the_lines_wherever_the_stream_is_cut(lines: list[bytes], cuts: list[int]) -> None:
+    """Octet-counted lines come out as they went in."""
+    stream, framing, heard = framed(*lines), Framing(), list[bytes]()
+    for cut in cuts:
+        heard += framing.feed(stream[:cut])
+        stream = stream[cut:]
+    assert heard + framing.feed(stream) == lines
+    assert not framing.broken
+
+
+@given(st.lists(st.binary(max_size=100), max_size=20))
+def test_framing_never_raises_and_stays_bounded(chunks: list[bytes]) -> None:
+    """Whatever comes, the connection is dropped at worst."""
+    framing = Framing()
+    for chunk in chunks:
+        framing.feed(chunk)
+    assert len(framing._rest) <= LONGEST_LINE + 8
+
+
+def test_framing_gives_up_on_a_stream_that_is_not_counted() -> None:
+    """No length, a length too long, or no digits: broken, after the good lines."""
+    for bad in (b"GET / HTTP/1.1", f"{LONGEST_LINE + 1} x".encode(), b"12345678", b"-1 x", b" x", b"\xb2 xx"):
+        framing = Framing()
+        assert framing.feed(framed(b"good") + bad) == [b"good"]
+        assert framing.broken
+        assert framing.feed(b"1 x") == []
+
+
+def test_journal_drops_what_stdout_does_not_take() -> None:
+    """Lines nobody reads are bounded in memory, and counted."""
+    office = Office()
+    for _ in range(5):
+        office.journal.add(b"x" * 1_000_000)
+    assert office.tally.log_dropped == 1
+    assert len(office.journal.take()) <= 4_194_304
+    assert office.journal.take() == b""
+
+
+def test_recent_forgets_the_oldest_at_capacity() -> None:
+    """Decisions whose end is never told make room for new ones."""
+    recent = Recent(2)
+    for name in "abc":
+        recent.add(name, Decided(1, 1, 0.0))
+    assert recent.take("a") is None
+    assert recent.take("c") is not None
+    assert len(recent) == 1
+    none = Recent(0)
+    none.add("a", Decided(1, 1, 0.0))
+    assert len(none) == 0
