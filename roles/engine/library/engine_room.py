@@ -103,7 +103,7 @@ def problems(engines: Sequence[Engine], running: Sequence[str], host: Host, limi
 
 
 def _weights(engines: Sequence[Engine], host: Host) -> list[str]:
-    sources = {engine.source: engine for engine in engines if host.weights.get(engine.source) is None}
+    sources = {engine.source: engine for engine in reversed(engines) if host.weights.get(engine.source) is None}
     found = []
     for source, engine in sources.items():
         if source.startswith("/"):
