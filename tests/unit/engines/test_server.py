@@ -143,6 +143,19 @@ async def test_headers_of_a_stream_leave_before_the_first_token() -> None:
             assert (await response.read()).endswith(b"data: [DONE]\n\n")
 
 
+async def test_held_headers_come_with_the_first_token() -> None:
+    """Told so, an engine says nothing before it has something to say."""
+    async with running("--hold-headers") as engine:
+        await engine.order(freeze=True)
+        async with asyncio.TaskGroup() as group:
+            asking = group.create_task(engine.client.post("/v1/chat/completions", json={**CHAT, "stream": True}))
+            await until(lambda: engine.engine.counters.requests == 1, "the request is there")
+            await engine.order(refuse="")
+            assert not asking.done()
+            await engine.order(freeze=False)
+        assert (await asking.result().read()).endswith(b"data: [DONE]\n\n")
+
+
 @pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("frozen", [False, True])
 async def test_a_client_that_leaves_aborts_its_request(stream: bool, frozen: bool) -> None:
