@@ -7,10 +7,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from router.bindings import with_belief
 from router.errors import NoEngine, UnknownEngine
 from router.fleet import EngineSettings, EngineSnapshot, Fleet, FleetSettings, Outcome, Probe, State
 from router.parse import Ask
-from router.pick import Choice, Why
+from router.pick import Belief, Choice, Why
 
 ENGINES = tuple(EngineSettings(name, f"http://127.0.0.1/{name}", "m", 8000.0) for name in ("a", "b", "c"))
 OTHER = EngineSettings("z", "http://127.0.0.1/z", "other", 8000.0)
@@ -162,6 +163,52 @@ def test_the_last_engine_of_a_model_is_never_ejected() -> None:
         fleet.probe("b", DOWN, 1.0)
     assert engine(fleet, "b").state is State.SUSPECT
     assert fleet.decide(ask(), 1.0).engine == "b"
+
+
+@pytest.mark.parametrize("other", ["draining", "ejected", "probing", "starting"])
+def test_an_engine_that_gets_no_steady_work_does_not_count_as_another(other: str) -> None:
+    """Only an engine that serves without reserve makes room for an ejection."""
+    fleet = Fleet(replace(SETTINGS, engines=ENGINES[:2]), 0.0)
+    fleet.probe("a", UP, 0.0)
+    if other != "starting":
+        fleet.probe("b", UP, 0.0)
+    if other == "draining":
+        fleet.drain("b")
+    if other in ("ejected", "probing"):
+        fail(fleet, "b", 3)
+    if other == "probing":
+        fleet.expire(10.0)
+    assert engine(fleet, "b").state == other
+    fail(fleet, "a", 10)
+    assert engine(fleet, "a").state is State.SUSPECT
+
+
+def test_a_dispatch_elsewhere_without_a_retry_says_nothing_about_the_chosen_engine() -> None:
+    """The edge may know better who is up; only a try that failed is a failure."""
+    fleet = fleet_of()
+    for index in range(5):
+        fleet.finished(Outcome(f"r{index}", "b", 200, chosen="a"), 1.0)
+    assert engine(fleet, "a").state is State.READY
+
+
+def test_a_request_that_works_does_not_forgive_failed_probes() -> None:
+    """The health check is a witness of its own."""
+    fleet = fleet_of()
+    fleet.probe("a", DOWN, 1.0)
+    fleet.finished(Outcome("r", "a", 200), 1.0)
+    assert engine(fleet, "a").state is State.SUSPECT
+    fleet.probe("a", UP, 1.0)
+    assert engine(fleet, "a").state is State.READY
+
+
+def test_an_error_answer_forgives_nothing_and_is_not_believed_cached() -> None:
+    """The first byte of a 500 is no prefill."""
+    fleet = fleet_of(1)
+    fail(fleet, "a", 2)
+    fleet.decide(ask("r1", prompt_tokens=500), 1.0)
+    fleet.begun("r1", "a", 1.0, status=500)
+    assert engine(fleet, "a").failures == 2
+    assert fleet.decide(ask("r2", prompt_tokens=500), 1.0).uncached_tokens == 500
 
 
 def test_failed_probes_eject_and_good_ones_bring_back() -> None:
@@ -375,6 +422,24 @@ def test_sessions_are_forgotten_when_unused_or_too_many() -> None:
     assert fleet.decide(ask("z", key=1), 106.0).why is Why.NEW
     fleet.expire(206.0)
     assert fleet.snapshot(206.0).bindings == 0
+
+
+def test_a_session_that_is_used_is_not_the_first_to_be_forgotten() -> None:
+    """Use counts, not age."""
+    fleet = fleet_of()
+    for index, key in enumerate((1, 2, 3, 4, 1, 5)):
+        serve(fleet, ask(f"r{index}", key=key))
+    assert serve(fleet, ask("x", key=1)).why is Why.HOME
+    assert serve(fleet, ask("y", key=2)).why is Why.NEW
+
+
+def test_beliefs_are_few_and_never_empty() -> None:
+    """The four latest engines; one that holds nothing takes no place."""
+    beliefs: tuple[Belief, ...] = ()
+    for name in ("a", "b", "c", "d", "e", "c"):
+        beliefs = with_belief(beliefs, Belief(name, 0, 10))
+    assert [belief.engine for belief in beliefs] == ["c", "e", "d", "b"]
+    assert [belief.engine for belief in with_belief(beliefs, Belief("e", 0, 0))] == ["c", "d", "b"]
 
 
 # --------------------------------------------------------------------------------------------------------------- leases
