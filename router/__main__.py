@@ -16,6 +16,7 @@ import uvloop
 from router.app import Addresses, Router
 from router.config import Settings, load
 from router.errors import SettingsInvalid
+from router.tidy import tame
 
 logger = logging.getLogger("router")
 
@@ -57,7 +58,9 @@ async def _serve(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Router(settings).serve(stop, _say)
+    router = Router(settings)
+    tame()
+    await router.serve(stop, _say)
     logger.info("stopped")
 
 

@@ -20,6 +20,7 @@ from router.health import Prober, Rhythm, Target
 from router.joined import Recent
 from router.metrics import Exporter, Tally, registry
 from router.spop import Agent, Limits, Status
+from router.tidy import Tidy
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ class Router:
         )
         exporter = Exporter(self.tally, lambda: self.fleet.snapshot(time.monotonic()), self._prober.ages)
         self._metrics = registry(exporter)
+        self._tidy = Tidy(time.monotonic())
         self._peers: set[SpopConnection] = set()
         self._listening = False
 
@@ -237,7 +239,9 @@ class Router:
         return EventConnection(self._accounts, self.tally)
 
     async def _tick(self) -> None:
-        self.fleet.expire(time.monotonic())
+        now = time.monotonic()
+        self.fleet.expire(now)
+        self._tidy.tick(now, idle=self.fleet.snapshot(now).leases == 0)
 
     async def _flush(self) -> None:
         octets = self._journal.take()
