@@ -88,10 +88,12 @@ class Admin:
         return _json({"engines": [asdict(engine) for engine in self._engines()]})
 
     async def _drain(self, request: web.Request) -> web.Response:
+        _only_from_this_host(request)
         self._fleet.drain(request.match_info["name"])
         return self._one(request.match_info["name"])
 
     async def _undrain(self, request: web.Request) -> web.Response:
+        _only_from_this_host(request)
         self._fleet.undrain(request.match_info["name"])
         return self._one(request.match_info["name"])
 
@@ -120,6 +122,16 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response.headers.update({key: error.headers[key] for key in ("Allow",) if key in error.headers})
     response.headers["x-request-id"] = request_id
     return response
+
+
+def _only_from_this_host(request: web.Request) -> None:
+    """Let nobody on the network stop an engine's work: this side may listen where metrics are scraped from."""
+    transport = request.transport
+    peer = transport.get_extra_info("peername") if transport else None
+    here = transport.get_extra_info("sockname") if transport else None
+    if not peer or not here or peer[0] != here[0]:
+        found = peer[0] if peer else "nobody"
+        raise Refused(403, "permission_error", f"client: found {found}: allowed this host itself; run it there")
 
 
 def _as_refused(error: web.HTTPException) -> Refused:

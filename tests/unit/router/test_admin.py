@@ -127,3 +127,15 @@ async def test_request_id_that_is_not_one_is_replaced(desk: Desk) -> None:
     _, body, answer = await desk.call("GET", "/nothing", **{"x-request-id": "a b" * 50})
     assert answer.headers["x-request-id"] == body["request_id"]
     assert str(uuid.UUID(body["request_id"])) == body["request_id"]
+
+
+async def test_engine_is_drained_from_the_routers_own_host_only(desk: Desk) -> None:
+    """Whoever scrapes metrics over the network may look, not stop an engine's work."""
+    desk.rise("a", "b", "c")
+    connector = aiohttp.TCPConnector(local_addr=("127.0.0.2", 0))
+    async with aiohttp.ClientSession(connector=connector) as stranger:
+        async with stranger.post(f"{desk.url}/admin/engines/a/drain") as answer:
+            assert answer.status == 403
+            assert (await answer.json())["error"]["type"] == "router_permission_error"
+        async with stranger.get(f"{desk.url}/admin/engines") as answer:
+            assert not any(engine["draining"] for engine in (await answer.json())["engines"])
