@@ -121,6 +121,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         response = _refused(_as_refused(error), request_id)
         response.headers.update({key: error.headers[key] for key in ("Allow",) if key in error.headers})
     response.headers["x-request-id"] = request_id
+    response.headers["server"] = "ironrack-router"
     return response
 
 

@@ -62,7 +62,9 @@ async def desk() -> AsyncIterator[Desk]:
 async def test_healthz_says_that_the_process_runs(desk: Desk) -> None:
     """Alive, whatever the engines do."""
     desk.ready = False
-    assert (await desk.call("GET", "/healthz"))[:2] == (200, {"status": "ok"})
+    status, body, answer = await desk.call("GET", "/healthz")
+    assert (status, body) == (200, {"status": "ok"})
+    assert answer.headers["server"] == "ironrack-router"
 
 
 async def test_readyz_wants_a_first_look_and_an_engine_for_each_model(desk: Desk) -> None:
