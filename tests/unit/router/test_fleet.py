@@ -123,6 +123,7 @@ def test_a_good_probe_does_not_forgive_failed_requests() -> None:
         Outcome("r", "a", -1, "CH"),
         Outcome("r", "a", 503, "sQ"),
         Outcome("r", "a", 200, "CD"),
+        Outcome("r", "a", 200, "DD"),
         Outcome("r", "", 503, "SC"),
         Outcome("r", "<NOSRV>", 503, "SC"),
     ],
@@ -221,6 +222,25 @@ def test_failed_probes_eject_and_good_ones_bring_back() -> None:
     assert engine(fleet, "a").state is State.EJECTED
     fleet.probe("a", UP, 1001.0)
     assert engine(fleet, "a").state is State.READY
+
+
+def test_an_ejected_engine_that_also_stops_answering_probes_is_back_with_them() -> None:
+    """Ejected for errors, then gone: what comes back is a new process, which needs no trial."""
+    fleet = fleet_of()
+    fail(fleet, "a", 3)
+    for _ in range(3):
+        fleet.probe("a", DOWN, 2.0)
+    fleet.probe("a", UP, 3.0)
+    assert (engine(fleet, "a").state, engine(fleet, "a").epoch) == (State.READY, 1)
+
+
+@pytest.mark.parametrize(("termination", "failures"), [("--", 0), ("CD", 0), ("cD", 0), ("DD", 2), ("KD", 2)])
+def test_only_an_answer_that_was_not_broken_off_for_the_engine_forgives(termination: str, failures: int) -> None:
+    """A stream that the edge ended because the server was marked down proves nothing."""
+    fleet = fleet_of()
+    fail(fleet, "a", 2)
+    fleet.finished(Outcome("r", "a", 200, termination), 1.0)
+    assert engine(fleet, "a").failures == failures
 
 
 def probing(settings: FleetSettings = SETTINGS) -> Fleet:

@@ -345,6 +345,34 @@ def test_mending_the_beginning_of_any_object_keeps_its_first_members(
     assert all(mended[name] == expected[name] for name in list(mended)[:-1])
 
 
+@pytest.mark.parametrize(
+    ("seen", "mended"),
+    [
+        (b'{"a":"x', {"a": "x"}),
+        (b'{"a":"xyz\\"', {"a": 'xyz"'}),
+        (b'{"a":"xyz\\', {"a": "xyz"}),
+        (b'{"a":"xyz\\\\"', {"a": "xyz\\"}),
+        (b'{"a":"xyz\\ud83d', {"a": "xyz"}),
+        (b'{"a":"xyz\\ud83d\\ude', {"a": "xyz"}),
+        ('{"a":"xyz😀"'.encode()[:-3], {"a": "xyz"}),
+        (b'{"a":"x","b', {"a": "x"}),
+        (b'{"a":"x","b":', {"a": "x"}),
+        (b'{"a":"x","b":tr', {"a": "x"}),
+        (b'{"a":[{"b":"x"},{"c"', {"a": [{"b": "x"}, {}]}),
+        (b'{"a', {}),
+        (b"{", {}),
+        (b"", None),
+        (b"[1,", None),
+        (b"{}}", None),
+        (b'{"a":]', None),
+        (b'{"a":' * 100, None),
+    ],
+)
+def test_mending_keeps_a_text_up_to_the_cut(seen: bytes, mended: dict[str, Any] | None) -> None:
+    """A text loses at most a broken end; a name without its value is left out; what is no object stays none."""
+    assert mend(seen) == mended
+
+
 # ------------------------------------------------------------------------------------------------ nothing crashes it
 
 
