@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import time
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule
@@ -117,6 +118,16 @@ def wait(names: list[str], timeout_seconds: float, restarts: int) -> tuple[bool,
         time.sleep(0.5)
 
 
+def summary(verdicts: Mapping[str, str], waited_seconds: float, log: Callable[[str], str]) -> str:
+    """Every container beyond hope with its log; those that only start are named, since they may wait for the others."""
+    late = [name for name, what in verdicts.items() if what == "starting"]
+    bad = {name: what for name, what in verdicts.items() if what not in {"ready", "starting"}}
+    if not bad:
+        bad, late = dict.fromkeys(late, f"not ready after {waited_seconds:.0f} s"), []
+    lines = [report(name, what, log(name)) for name, what in bad.items()]
+    return "\n".join([*lines, *([f"still starting: {', '.join(late)}"] if late else [])])
+
+
 def main() -> None:
     """Entry point."""
     module = AnsibleModule(
@@ -134,11 +145,7 @@ def main() -> None:
     waited = round(time.monotonic() - started, 1)
     if good:
         module.exit_json(changed=False, waited_seconds=waited)
-    late = f"not ready after {waited:.0f} s"
-    bad = {name: late if what == "starting" else what for name, what in verdicts.items() if what != "ready"}
-    # Those that ended first: the rest may only wait for them.
-    ordered = sorted(bad, key=lambda name: bad[name] == late)
-    module.fail_json(msg="\n".join(report(name, bad[name], logs(name)) for name in ordered))
+    module.fail_json(msg=summary(verdicts, waited, logs))
 
 
 if __name__ == "__main__":
