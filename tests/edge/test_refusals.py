@@ -36,7 +36,8 @@ def test_unknown_path_is_404(shared: Stack) -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "allow"), [("GET", CHAT, "POST"), ("POST", "/v1/models", "GET"), ("POST", "/health", "GET, HEAD")]
+    ("method", "path", "allow"),
+    [("GET", CHAT, "POST"), ("POST", "/v1/models", "GET"), ("POST", "/health", "GET, HEAD")],
 )
 def test_wrong_method_is_405_and_names_the_right_ones(shared: Stack, method: str, path: str, allow: str) -> None:
     """A known path with another method says which methods it has."""
@@ -52,7 +53,14 @@ def test_unknown_model_is_404(shared: Stack) -> None:
 
 @pytest.mark.parametrize(
     "body",
-    [b'{"model": "tiny", "messages"', b"", b"[]", b'{"messages": []}', b'{"model": 7, "messages": []}', b'{"model": "tiny"}'],
+    [
+        b'{"model": "tiny", "messages"',
+        b"",
+        b"[]",
+        b'{"messages": []}',
+        b'{"model": 7, "messages": []}',
+        b'{"model": "tiny"}',
+    ],
     ids=["malformed", "empty", "not an object", "no model", "model not text", "no messages"],
 )
 def test_unusable_body_is_400(shared: Stack, body: bytes) -> None:
@@ -84,7 +92,9 @@ def test_chunked_body_that_may_not_fit_is_413(shared: Stack) -> None:
 def test_body_that_does_not_come_is_408(shared: Stack, start: bytes) -> None:
     """A client that promises a body and does not send it is told so, and holds no engine."""
     before = shared.total("requests")
-    assert_error(exchange(shared.port, head(CHAT, "content-length: 50", "x-request-id: slow") + start), 408, "edge", "slow")
+    assert_error(
+        exchange(shared.port, head(CHAT, "content-length: 50", "x-request-id: slow") + start), 408, "edge", "slow"
+    )
     assert shared.total("requests") == before
 
 
@@ -118,7 +128,9 @@ def test_request_id_of_the_client_is_kept_and_passed_on(shared: Stack) -> None:
     assert answer.headers["x-request-id"] == answer.json["headers"]["x-request-id"] == "Trace_1.a-B"
 
 
-@pytest.mark.parametrize("given", ['a"b', "a b", "x" * 65, "é", ""], ids=["quote", "space", "long", "not ascii", "empty"])
+@pytest.mark.parametrize(
+    "given", ['a"b', "a b", "x" * 65, "é", ""], ids=["quote", "space", "long", "not ascii", "empty"]
+)
 def test_strange_request_id_is_replaced(shared: Stack, given: str) -> None:
     """What could break a log line or a JSON text gets an id of ours instead."""
     answer = call(shared.port, "POST", CHAT, b"{", JSON | {"x-request-id": given})

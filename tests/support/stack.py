@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -170,14 +171,14 @@ class Stack:
     def until_decided(self) -> None:
         """Wait until every model's requests are decided by the router."""
         for model in self.config["models"]:
-            wait_until(lambda name=model["name"]: self._decided(name), "the router decides")
+            wait_until(partial(self._decided, model["name"]), f"the router decides for {model['name']}")
 
     def _decided(self, model: str) -> bool:
         answer = self.post({"model": model, "messages": [{"role": "user", "content": "hello"}]})
         return answer.status == 200 and answer.headers["x-route-reason"] not in {"fallback", "retry"}
 
     def post(self, body: object, path: str = CHAT, **headers: str) -> Answer:
-        """One request on a connection of its own; `body` is JSON unless it is bytes. Underscores in names are dashes."""
+        """One request on a connection of its own; `body` is JSON unless it is bytes, `x_name` is the header x-name."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return call(self.port, "POST", path, data, {"content-type": "application/json"} | named)
