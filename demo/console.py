@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from demo.paths import ROOT
 
-TAIL_LINES = 12
+TAIL_LINES = 20
 WIDTH = 180
 COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]|\r")
 

@@ -34,6 +34,12 @@ def label(image: str, name: str) -> str | None:
     return labels.get(name)
 
 
+def is_healthy(container: str, image: str) -> bool:
+    """Whether a container is healthy and runs what its image's name means today."""
+    found = output(["docker", "container", "inspect", "--format", "{{.State.Health.Status}} {{.Image}}", container])
+    return found is not None and found.split() == ["healthy", identity(image)]
+
+
 def build(console: Console, tag: str, context: Path, arguments: Mapping[str, str], labels: Mapping[str, str]) -> None:
     """Build an image, with BuildKit where the client has it and the classic builder where it has not."""
     flags = [part for name, value in arguments.items() for part in ("--build-arg", f"{name}={value}")]

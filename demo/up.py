@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import openai
 
-from demo import conversation, deployed, docker, images, local_settings, model, playbook
+from demo import conversation, deployed, docker, freshness, images, local_settings, model, playbook
 from demo.console import Console, StepError
 from demo.conversation import Turn
 from demo.deployed import Stack
@@ -51,8 +51,12 @@ def deploy(console: Console, asked: argparse.Namespace) -> Stack:
     else:
         served = {"name": model.TINY, "source": str(model.ensure_tiny(console, provided.references["engine"]))}
     local_settings.write(local_settings.settings(provided, served, asked.port))
-    with console.step("Deploy: ansible-playbook -i inventories/demo playbooks/site.yml"):
-        playbook.run(console, "site")
+    if freshness.is_current():
+        console.say("Nothing was edited since the last deployment and every service is healthy: left as it is")
+    else:
+        with console.step("Deploy: ansible-playbook -i inventories/demo playbooks/site.yml"):
+            playbook.run(console, "site")
+        freshness.remember()
     return deployed.read(asked.port)
 
 
