@@ -94,8 +94,11 @@ def test_connection_serves_request_after_request(shared: Stack) -> None:
 
 def test_models_come_from_the_router(shared: Stack) -> None:
     """GET /v1/models is the router's list, over all engines."""
-    listed = {model["id"] for model in shared.get("/v1/models").json["data"]}
-    assert listed == {"tiny", "org/big"}
+
+    def listed() -> set[str]:
+        return {model["id"] for model in shared.get("/v1/models").json.get("data", [])}
+
+    wait_until(lambda: listed() == {"tiny", "org/big"}, "the edge has found the router's HTTP side up")
 
 
 def test_each_model_has_its_engines(shared: Stack) -> None:
