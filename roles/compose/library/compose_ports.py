@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,12 +82,20 @@ def owner(inodes: Iterable[str], proc: Path = Path("/proc")) -> str:
     """Name and pid of a process that holds one of the sockets."""
     wanted = {f"socket:[{inode}]" for inode in inodes}
     for folder in proc.glob("[0-9]*"):
-        try:
-            if wanted & {os.readlink(link) for link in (folder / "fd").iterdir()}:
-                return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
-        except OSError:
-            continue  # it ended while we looked
+        if wanted & set(targets(folder / "fd")):
+            return f"{(folder / 'comm').read_text().strip()} (pid {folder.name})"
     return "another process"
+
+
+def targets(folder: Path) -> Iterator[str]:
+    """Where the links of a folder point; processes and their files come and go while we look."""
+    try:
+        links = list(folder.iterdir())
+    except OSError:
+        return
+    for link in links:
+        with contextlib.suppress(OSError):
+            yield os.readlink(link)
 
 
 def holder(port: int) -> str:

@@ -1,0 +1,88 @@
+"""Room for engines: everything missing at once, nothing invented."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from roles.engine.library import engine_room as room
+from roles.engine.library.engine_room import GIB, Engine, Host, Limits
+
+LIMITS = Limits(gpu_share=0.9, kv_gib=4, overhead_gib=2, reserve_gib=5)
+RICH = Host({}, 500 * GIB, 500 * GIB, [80 * GIB] * 8)
+
+
+def engine(source: str, gpus: tuple[int, ...] = (), *, staged: bool = False, name: str = "engine-a-0") -> Engine:
+    return Engine(name, source, staged, gpus)
+
+
+@pytest.mark.parametrize(
+    ("source", "billions"),
+    [
+        ("Qwen/Qwen3-8B", 16),
+        ("Qwen/Qwen3-0.6B", 1.2),
+        ("HuggingFaceTB/SmolLM2-135M", 0.27),
+        ("mistralai/Mixtral-8x7B-v0.1", 112),
+        ("Qwen/Qwen3-32B-FP8", 32),
+        ("Qwen/Qwen3-30B-A3B", 60),
+        ("openai/gpt-oss-120b", 72),
+    ],
+)
+def test_size_is_read_from_the_name(source: str, billions: float) -> None:
+    """Parameters times the bytes its format takes; of several numbers the whole model's counts."""
+    assert room.guess_bytes(source) == pytest.approx(billions * 1e9)
+
+
+def test_size_of_a_name_without_a_number_is_unknown_and_no_problem() -> None:
+    """What cannot be known is not held against a host."""
+    assert room.problems([engine("acme/secret")], [], RICH, LIMITS) == []
+
+
+def test_missing_disk_memory_and_gpus_are_all_named() -> None:
+    """One run says everything."""
+    poor = Host({}, 10 * GIB, 8 * GIB, [80 * GIB])
+    found = room.problems([engine("a/b-70B"), engine("a/c-8B", (3,))], [], poor, LIMITS)
+    assert [text.split(":")[0] for text in found] == ["disk", "memory", "gpus"]
+
+
+def test_running_engines_hold_their_memory_already() -> None:
+    """A second run must not ask for the memory twice."""
+    tight = Host({"a/b-8B": 16 * GIB}, 100 * GIB, 1 * GIB, [])
+    assert room.problems([engine("a/b-8B")], [], tight, LIMITS) != []
+    assert room.problems([engine("a/b-8B")], ["engine-a-0"], tight, LIMITS) == []
+
+
+def test_weights_larger_than_their_gpus_are_refused() -> None:
+    """70 billion parameters do not fit one 80 GiB GPU, and do fit two."""
+    assert "GPU memory" in room.problems([engine("a/b-70B", (0,))], [], RICH, LIMITS)[0]
+    assert room.problems([engine("a/b-70B", (0, 1))], [], RICH, LIMITS) == []
+
+
+def test_model_folder_that_is_not_there_is_named_once_for_all_its_replicas() -> None:
+    """Two replicas of one model miss one folder."""
+    twins = [engine("/srv/m"), engine("/srv/m", name="engine-a-1")]
+    (text,) = room.problems(twins, [], RICH, LIMITS)
+    assert text.startswith("engine-a-0: /srv/m/config.json is not there")
+
+
+def test_staged_weights_that_are_not_in_the_cache_are_named() -> None:
+    """weights_staged turns the download off: without weights the engine would fail at start."""
+    (text,) = room.problems([engine("a/b-1B", staged=True)], [], RICH, LIMITS)
+    assert "weights_staged" in text
+
+
+def test_weights_on_disk_are_measured_in_folder_and_hub_cache(tmp_path: Path) -> None:
+    """Real bytes win over the guess; links of the hub's cache count once."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    assert room.weights_on_disk(str(folder), tmp_path) is None
+    (folder / "config.json").write_text("{}")
+    (folder / "weights").write_bytes(b"x" * 1000)
+    assert room.weights_on_disk(str(folder), tmp_path) == 1002
+    hub = tmp_path / "huggingface/hub/models--a--b"
+    (hub / "blobs").mkdir(parents=True)
+    (hub / "snapshots/1").mkdir(parents=True)
+    (hub / "blobs/0").write_bytes(b"x" * 500)
+    (hub / "snapshots/1/weights").symlink_to("../../blobs/0")
+    assert room.weights_on_disk("a/b", tmp_path) == 500
