@@ -34,10 +34,11 @@ def label(image: str, name: str) -> str | None:
     return labels.get(name)
 
 
-def is_healthy(container: str, image: str) -> bool:
-    """Whether a container is healthy and runs what its image's name means today."""
+def healthy(container: str, image: str | None = None) -> bool:
+    """Whether a container is healthy and, given an image, runs what that name means today."""
     found = output(["docker", "container", "inspect", "--format", "{{.State.Health.Status}} {{.Image}}", container])
-    return found is not None and found.split() == ["healthy", identity(image)]
+    status, _, running = (found or "").strip().partition(" ")
+    return status == "healthy" and (image is None or running == identity(image))
 
 
 def build(console: Console, tag: str, context: Path, arguments: Mapping[str, str], labels: Mapping[str, str]) -> None:

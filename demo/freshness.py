@@ -31,7 +31,7 @@ def is_current() -> bool:
         return False
     compose = STACK_ROOT / "current" / "compose.yml"
     services = yaml.safe_load(compose.read_text(encoding="utf-8"))["services"]
-    return all(docker.is_healthy(name, service["image"]) for name, service in services.items())
+    return all(docker.healthy(name, service["image"]) for name, service in services.items())
 
 
 def remember() -> None:

@@ -1,0 +1,79 @@
+"""The running demonstration: brought up once a session by scripts/up, every service healthy before each test."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import requests
+
+from demo import conversation, deployed, docker
+from demo.conversation import Turn
+from demo.deployed import Stack
+from tests.support.processes import ROOT, wait_until
+
+HEALTHY_SECONDS = 600.0
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The stack and the report scripts/up ended with."""
+
+    stack: Stack
+    report: dict[str, Any]
+
+    def conversation(self) -> Iterator[Turn]:
+        """A new conversation under a new session name; each `next` is a turn."""
+        salt = uuid.uuid4().hex
+        return conversation.hold(self.stack, f"test-{salt}", salt)
+
+
+@pytest.fixture(scope="session")
+def brought_up(request: pytest.FixtureRequest) -> Demo:
+    """scripts/up, its progress shown as it comes; with a stack already up it takes seconds."""
+    capture = request.config.pluginmanager.getplugin("capturemanager")
+    last = ""
+    with (
+        capture.global_and_fixture_disabled(),
+        subprocess.Popen([ROOT / "scripts" / "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
+    ):
+        for line in process.stdout or ():
+            sys.stderr.write(line)
+            last = line
+    assert process.returncode == 0, "scripts/up failed: see its lines above"
+    report = json.loads(last)
+    return Demo(deployed.read(int(report["endpoint"].rsplit(":", 1)[1])), report)
+
+
+@pytest.fixture
+def demo(brought_up: Demo) -> Demo:
+    """The stack with every service healthy and every engine known to the router as ready."""
+    wait_until(lambda: all(map(docker.healthy, services())), "every service is healthy", HEALTHY_SECONDS)
+    wait_until(lambda: set(states(brought_up.stack).values()) == {"ready"}, "every engine is ready", HEALTHY_SECONDS)
+    return brought_up
+
+
+def services() -> list[str]:
+    """The containers of the stack."""
+    listing = [
+        "docker",
+        "ps",
+        "--all",
+        "--filter",
+        "label=com.docker.compose.project=ironrack",
+        "--format",
+        "{{.Names}}",
+    ]
+    return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+
+
+def states(stack: Stack) -> dict[str, str]:
+    """What the router holds of each engine."""
+    answer = requests.get(f"{stack.router}/admin/engines", timeout=5).json()
+    return {engine["name"]: engine["state"] for engine in answer["engines"]}

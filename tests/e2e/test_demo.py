@@ -1,0 +1,139 @@
+"""The whole stack as scripts/up leaves it: real engines, real edge, real router, real Prometheus."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+
+from demo import conversation
+from demo.deployed import Engine, Stack
+from tests.e2e.conftest import HEALTHY_SECONDS, Demo, states
+from tests.support.processes import ROOT, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+
+RUNNING = "vllm:num_requests_running"
+ABORT_SECONDS = 1.0
+LONG_TOKENS = 3000
+
+
+def test_up_reports_a_conversation_that_stayed_with_one_engine(brought_up: Demo) -> None:
+    """The last line of scripts/up is one JSON object: six turns on one engine, most of the prompts from its cache."""
+    report = brought_up.report
+    assert set(report) == {"endpoint", "model", "engines", "prometheus", "turns", "prefix_hit_ratio"}
+    assert [set(turn) for turn in report["turns"]] == [{"served_by", "reason", "ttft_ms"}] * 6
+    assert {turn["served_by"] for turn in report["turns"][1:]} == {report["turns"][0]["served_by"]}
+    assert [turn["reason"] for turn in report["turns"]] == ["new"] + ["home"] * 5
+    assert all(turn["ttft_ms"] > 0 for turn in report["turns"])
+    assert report["prefix_hit_ratio"] > 0.5
+    assert {engine["name"] for engine in report["engines"]} == {engine.name for engine in brought_up.stack.engines}
+
+
+def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
+    """On what scripts/up deployed, site.yml finds nothing to change and nothing wrong."""
+    playbook = Path(sys.executable).with_name("ansible-playbook")
+    done = subprocess.run(
+        [playbook, "-i", "inventories/demo", "playbooks/site.yml"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
+
+
+def test_prometheus_sees_every_part_up(demo: Demo) -> None:
+    """Engines, router, edge and host are all scraped."""
+    wait_until(lambda: set(_targets(demo.stack).values()) == {"up"}, "every target is up", 60)
+    jobs = [service for service, _ in _targets(demo.stack)]
+    assert {engine.name for engine in demo.stack.engines} | {"router", "edge", "node-exporter"} <= set(jobs)
+
+
+def test_engines_are_reachable_from_this_machine_alone(demo: Demo) -> None:
+    """On an address that others can reach, an engine's port is closed, while the endpoint's is open."""
+    address = _public_address()
+    for engine in demo.stack.engines:
+        with pytest.raises(OSError, match=r"refused|timed out"):
+            socket.create_connection((address, urlsplit(engine.url).port or 0), timeout=3)
+    socket.create_connection((address, urlsplit(demo.stack.endpoint).port or 0), timeout=3).close()
+
+
+@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
+def test_engine_stops_working_when_the_client_hangs_up(demo: Demo, stream: bool) -> None:
+    """A client that goes away in the middle of an answer frees the engine within a second."""
+    with _long_request(demo.stack, stream):
+        wait_until(lambda: _running(demo.stack) == 1, "the engine works on the request", 30)
+    wait_until(lambda: _running(demo.stack) == 0, "the engine works on nothing", ABORT_SECONDS)
+
+
+def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
+    """With the router killed the edge keeps each conversation with its engine; the router back decides again."""
+    turns = demo.conversation()
+    home = next(turns).served_by
+    with _killed("router"):
+        alone = [next(turns), next(turns)]
+    assert [(turn.served_by, turn.reason) for turn in alone] == [(home, "fallback")] * 2
+    wait_until(lambda: set(states(demo.stack).values()) == {"ready"}, "the router knows its engines", 60)
+    assert next(turns).reason != "fallback"
+
+
+def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
+    """The other engine serves the next turn; the first serves again once it is back."""
+    turns = demo.conversation()
+    home = next(turns).served_by
+    with _killed(home):
+        away = [next(turns), next(turns)]
+        assert home not in {turn.served_by for turn in away}
+        assert {turn.served_by for turn in away} <= {engine.name for engine in demo.stack.engines}
+    wait_until(lambda: states(demo.stack)[home] == "ready", f"{home} is ready again", HEALTHY_SECONDS)
+    back = next(turns)
+    assert (back.served_by, back.reason) == (home, "home")
+
+
+def _targets(stack: Stack) -> dict[tuple[str, str], str]:
+    answer = requests.get(f"{stack.prometheus}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
+    return {(target["labels"]["service"], target["scrapeUrl"]): target["health"] for target in answer}
+
+
+def _public_address() -> str:
+    """An address of this machine that is not loopback; connecting a datagram socket sends nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(("192.0.2.1", 9))
+        return str(sock.getsockname()[0])
+
+
+def _running(stack: Stack) -> float:
+    return sum(_gauge(engine) for engine in stack.engines)
+
+
+def _gauge(engine: Engine) -> float:
+    return sum(value for name, value in conversation.samples(f"{engine.url}/metrics") if name == RUNNING)
+
+
+@contextmanager
+def _long_request(stack: Stack, stream: bool) -> Iterator[None]:
+    """A request that keeps an engine busy far longer than the test looks; the connection is cut on leaving."""
+    wish = {"model": stack.model, "prompt": "Count.", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": stream}
+    with closing(http.client.HTTPConnection(urlsplit(stack.endpoint).netloc)) as client:
+        client.request("POST", "/v1/completions", json.dumps(wish), {"content-type": "application/json"})
+        yield
+
+
+@contextmanager
+def _killed(container: str) -> Iterator[None]:
+    subprocess.run(["docker", "kill", container], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["docker", "start", container], check=True, capture_output=True)
