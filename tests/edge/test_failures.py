@@ -7,6 +7,7 @@ import http.client
 import json
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ import pytest
 
 from tests.support.clients import Answer
 from tests.support.processes import wait_until
-from tests.support.stack import Stack
+from tests.support.stack import Stack, edge_config
 
 Start = Callable[..., Stack]
 SESSIONS = [f"session-{index}" for index in range(24)]
@@ -195,6 +196,33 @@ def test_router_frozen_under_load_costs_no_request(start: Start) -> None:
         stack.router.signal(signal.SIGCONT)
         stack.until_decided()
     assert not failed(answers)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP], ids=["killed", "frozen"])
+def test_router_known_to_be_gone_costs_no_waiting(start: Start, number: signal.Signals) -> None:
+    """Once the edge knows, it asks no more: twenty requests together wait less than one decision might take."""
+    stack = start(timeouts=edge_config({})["timeouts"] | {"decide_milliseconds": 5000})
+    stack.router.signal(number)
+    wait_until(lambda: _seconds(stack.chat) < 1, "the edge knows that the router is gone")
+    assert sum(_seconds(stack.chat) for _ in range(20)) < 5
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.monotonic()
+    work()
+    return time.monotonic() - began
+
+
+def test_sessions_come_home_to_a_router_that_started_again(start: Start) -> None:
+    """A new router knows nobody; the edge's table does, and the router learns from what was served."""
+    stack = start({"tiny": 4})
+    before = homes(stack)
+    stack.router.stop()
+    stack.router.start()
+    wait_until(lambda: stack.chat("probe").why != "fallback", "the router decides again")
+    assert homes(stack) == before
+    assert homes(stack) == before
+    assert stack.chat(SESSIONS[0]).why == "home"
 
 
 def test_engine_comes_back_into_the_fallback(start: Start) -> None:
