@@ -31,6 +31,7 @@ author: Ironrack
 RETURN = r"""
 id: {description: Name of the release., type: str, returned: always}
 path: {description: Its folder., type: str, returned: always}
+new: {description: Whether another release is in use., type: bool, returned: always}
 services:
   description: Folders of C(config/) whose mounted bytes differ from the release.
   type: list
@@ -65,11 +66,11 @@ def write_file(path: Path, text: str) -> None:
     Path(name).replace(path)
 
 
-def stage(root: Path, name: str, files: dict[str, str]) -> None:
-    """Write a release beside the others; it appears whole or not at all."""
+def stage(root: Path, name: str, files: dict[str, str]) -> bool:
+    """Write a release beside the others, whole or not at all; whether it was not there yet."""
     target = root / "releases" / name
     if read_tree(target) == files:
-        return
+        return False
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{name}."))
     fresh.chmod(0o755)
@@ -77,6 +78,7 @@ def stage(root: Path, name: str, files: dict[str, str]) -> None:
         write_file(fresh / path, text)
     shutil.rmtree(target, ignore_errors=True)
     fresh.rename(target)
+    return True
 
 
 def differing(root: Path, files: dict[str, str]) -> dict[str, tuple[str, str]]:
@@ -132,20 +134,20 @@ def diff(root: Path, files: dict[str, str]) -> list[dict[str, str]]:
 def run(root: Path, files: dict[str, str], state: str, keep: int, dry: bool) -> dict[str, Any]:
     """Do what `state` asks unless `dry`, and describe it."""
     name = release_id(files)
-    changed_paths = differing(root, files)
+    paths = differing(root, files)
+    new = current(root) != name
     result: dict[str, Any] = {
         "id": name,
         "path": str(root / "releases" / name),
-        "services": sorted({path.split("/")[1] for path in changed_paths}),
-        "changed": current(root) != name or bool(state == "active" and changed_paths),
+        "services": sorted({path.split("/")[1] for path in paths}),
+        "new": new,
+        "changed": new or bool(state == "active" and paths),
     }
     if state == "staged":
         result["diff"] = diff(root, files)
-    if dry:
-        return result
-    if state == "staged":
-        stage(root, name, files)
-    elif result["changed"]:
+    if not dry and state == "staged":
+        result["changed"] = stage(root, name, files)
+    elif not dry and result["changed"]:
         activate(root, name, files, keep)
     return result
 

@@ -85,7 +85,8 @@ def test_dry_run_writes_nothing_and_shows_every_file(tmp_path: Path, state: str)
 def test_staged_release_is_still_new_until_it_is_in_use(tmp_path: Path) -> None:
     """A release that failed its checks is checked again by the next run."""
     release.run(tmp_path, FILES, "staged", 3, dry=False)
-    assert release.run(tmp_path, FILES, "staged", 3, dry=False)["changed"]
+    again = release.run(tmp_path, FILES, "staged", 3, dry=False)
+    assert (again["new"], again["changed"]) == (True, False)
 
 
 texts = st.dictionaries(st.sampled_from(["a", "b", "a/b", "config/x/y"]), st.text(max_size=20), min_size=1)
