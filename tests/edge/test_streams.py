@@ -7,12 +7,15 @@ import http.client
 import json
 import socket
 import time
+from collections.abc import Callable
 
 import pytest
 
 from tests.support.clients import chunked, exchange, head
 from tests.support.processes import wait_until
 from tests.support.stack import CHAT, Stack
+
+Start = Callable[..., Stack]
 
 
 def _send(shared: Stack, body: dict[str, object]) -> socket.socket:
@@ -121,10 +124,27 @@ def test_answer_is_logged_with_who_served_it_and_why(shared: Stack) -> None:
     assert line["bytes_in"] > 0 < line["bytes_out"]
 
 
-def test_pause_longer_than_the_engines_keep_alive_costs_nothing(start: object) -> None:
+def test_pause_longer_than_the_engines_keep_alive_costs_nothing(start: Start) -> None:
     """A pooled connection that the engine has just closed is replaced, not answered with an error."""
-    assert callable(start)
-    stack: Stack = start(keep_alive_seconds=0.4)
+    stack = start(keep_alive_seconds=0.4)
     for pause in [0.39, 0.4, 0.41] * 6:
         time.sleep(pause)
         assert stack.chat("s").status == 200
+
+
+def test_router_holds_nothing_once_all_is_quiet(start: Start) -> None:
+    """However requests ended, nothing of them is left in the router's count of work under way."""
+    stack = start({"tiny": 2})
+    for wish in ({}, {"chunks": 3}, {"status": 429}, {"messages": None}, {"fail_on": [*stack.engines], "how": "503"}):
+        stack.chat("s", **wish)
+    sock = _send(stack, stack.question(delay=30))
+    wait_until(lambda: _under_way(stack) > 0, "the router counts a request under way")
+    sock.close()
+    wait_until(lambda: _under_way(stack) == 0, "the router holds nothing")
+
+
+def _under_way(stack: Stack) -> float:
+    port = int(stack.config["router"]["http"].rpartition(":")[2])
+    lines = stack.get("/metrics", port).body.decode().splitlines()
+    names = ("ironrack_router_engine_in_flight{", "ironrack_router_engine_uncached_tokens{")
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))
