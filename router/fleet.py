@@ -6,7 +6,9 @@ Rules:
    Both events may come late, twice, in any order or never: a lease is given back exactly once, and one that
    nobody gives back expires. A question that is read after the request's end (a router that was stopped finds
    both waiting) takes no lease and binds nothing. When idle, every engine's load is 0.
-3. Only transport errors and 5xx answers count against an engine; 4xx and 429 never do.
+3. Only transport errors and 5xx answers count against an engine; 4xx and 429 never do. A 5xx answer may be the
+   request's fault: a session that two engines failed counts against none, and where no other engine is without
+   failures, 5xx answers eject nobody.
 4. The last usable engine of a model is never ejected: a doubtful engine beats none.
 5. A draining engine gets nothing new, even if no other is left: an operator asked for that.
 6. A session's home survives a detour (drain, ejection, retry); only the cost rule moves it. Where the request
@@ -19,6 +21,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from router.bindings import Bindings, with_belief
+from router.blame import Blame
 from router.engine import Engine, EngineSettings, EngineSnapshot
 from router.errors import NoEngine, UnknownEngine
 from router.leases import Lease, Leases
@@ -92,6 +95,7 @@ class Fleet:
         self._groups = _by_model(self._engines.values())
         self._leases = Leases(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
+        self._blame = Blame()
         self._unknown_begun = self._unknown_finished = 0
 
     def decide(self, ask: Ask, now: float) -> Choice:
@@ -130,12 +134,14 @@ class Fleet:
         said = verdict(outcome)
         server = self._engines.get(outcome.server)
         chosen = self._engines.get(outcome.chosen) or (lease.chosen if lease else None)
+        key = lease.key if lease else None
         if server is not None:
-            self._learn(server, said, now)
+            self._learn(server, said, now, key)
         if chosen is not None and chosen is not server and outcome.retries > 0:
-            self._learn(chosen, Verdict.FAULT, now)
+            # Whoever refused the last try like this refused the first one, too.
+            self._learn(chosen, said if said is Verdict.ANSWERED else Verdict.FAULT, now, key)
         if lease is None:
-            self._unknown_finished += 1
+            self._unknown_finished += bool(outcome.chosen)
             self._leases.ended(outcome.id)
         elif not lease.begun:
             self._held_by(lease, server if said is Verdict.GOOD else None)
@@ -192,17 +198,30 @@ class Fleet:
             raise UnknownEngine(name)
         return engine
 
-    def _learn(self, engine: Engine, said: Verdict, now: float) -> None:
+    def _learn(self, engine: Engine, said: Verdict, now: float, key: int | None = None) -> None:
+        """Take over what a request of session `key` says about `engine`."""
         if said is Verdict.GOOD:
             engine.health.request_worked(now)
+            if key is not None:
+                self._blame.worked(key)
+        elif said is Verdict.ANSWERED:
+            if key is None or self._blame.failed(key, engine.settings.name):
+                engine.health.request_failed(now, refused=False, may_eject=self._may_eject(engine, faultless=True))
         elif said is not Verdict.NOTHING:
             refused = said is Verdict.REFUSED
             engine.health.request_failed(now, refused=refused, may_eject=self._may_eject(engine))
         engine.changed()
 
-    def _may_eject(self, engine: Engine) -> bool:
+    def _may_eject(self, engine: Engine, *, faultless: bool = False) -> bool:
+        """Whether another engine can take its work; `faultless`: one without failed requests."""
         group = self._groups.get(engine.settings.model, ())
-        return any(other is not engine and other.health.steady and not other.draining for other in group)
+        return any(
+            other is not engine
+            and other.health.steady
+            and not other.draining
+            and not (faultless and other.health.failures)
+            for other in group
+        )
 
     def _held_by(self, lease: Lease, engine: Engine | None) -> None:
         """The prompt was computed on `engine` (None: nowhere), not where it was expected: believe that instead."""

@@ -10,6 +10,7 @@ class Verdict(Enum):
     GOOD = "good"
     NOTHING = "nothing"
     FAULT = "fault"
+    ANSWERED = "answered"  # a 5xx of its own: its fault or the request's
     REFUSED = "refused"  # nobody listened: the process, and its cache, are gone
 
 
@@ -32,7 +33,8 @@ class Outcome:
 def verdict(outcome: Outcome) -> Verdict:
     """What `outcome` says about its server: transport errors and 5xx are faults, 4xx and client aborts say nothing.
 
-    Letters as in HAProxy's manual, "Session state at disconnection": who ended it, then in which phase.
+    Letters as in HAProxy's manual, "Session state at disconnection": who ended it, then in which phase. `LH`: the edge
+    put its own answer in place of the server's; a 5xx then stands for headers that nothing followed.
     """
     who, phase = outcome.termination[:1] or "-", outcome.termination[1:2] or "-"
     if who == "S" and phase == "C":
@@ -42,5 +44,7 @@ def verdict(outcome: Outcome) -> Verdict:
     if 200 <= outcome.status < 400 and who in "-Cc":
         return Verdict.GOOD
     if outcome.status >= 500 and who == "-":
+        return Verdict.ANSWERED
+    if outcome.status >= 500 and who == "L" and phase == "H":
         return Verdict.FAULT
     return Verdict.NOTHING

@@ -124,6 +124,7 @@ def test_a_good_probe_does_not_forgive_failed_requests() -> None:
         Outcome("r", "a", 503, "sQ"),
         Outcome("r", "a", 200, "CD"),
         Outcome("r", "a", 200, "DD"),
+        Outcome("r", "a", 413, "LR"),
         Outcome("r", "", 503, "SC"),
         Outcome("r", "<NOSRV>", 503, "SC"),
     ],
@@ -136,9 +137,11 @@ def test_refusals_and_client_aborts_never_count_against_an_engine(outcome: Outco
     assert all(found.state is State.READY for found in fleet.snapshot(1.0).engines)
 
 
-@pytest.mark.parametrize(("status", "termination"), [(500, "--"), (502, "SH"), (503, "SC"), (504, "sH"), (200, "SD")])
+@pytest.mark.parametrize(
+    ("status", "termination"), [(500, "--"), (502, "SH"), (503, "SC"), (504, "sH"), (200, "SD"), (502, "LH")]
+)
 def test_transport_errors_and_5xx_count_against_an_engine(status: int, termination: str) -> None:
-    """Refused, broken, timed out, broken in the middle of a stream, or a 5xx of its own."""
+    """Refused, broken, timed out, broken in mid-stream, headers that nothing followed, or a 5xx of its own."""
     fleet = fleet_of()
     fail_with = Outcome("r", "a", status, termination)
     for _ in range(3):
@@ -477,11 +480,13 @@ def test_a_lease_is_given_back_in_two_steps() -> None:
 
 
 def test_events_of_unknown_requests_are_counted_and_change_no_load() -> None:
-    """Twice, late, or never asked: counted."""
+    """Twice, late, or from before a restart: counted. What the edge decided or refused alone is no loss."""
     fleet = fleet_of(1)
     serve(fleet, ask())
     fleet.begun("r", "a", 2.0)
-    fleet.finished(Outcome("r", "a", 200), 2.0)
+    fleet.finished(Outcome("r", "a", 200, chosen="a"), 2.0)
+    fleet.finished(Outcome("fallback", "a", 200), 2.0)
+    fleet.finished(Outcome("refused", "", 400), 2.0)
     counts = fleet.snapshot(2.0).counts
     assert (counts["begun_unknown"], counts["finished_unknown"]) == (1, 1)
     assert (engine(fleet, "a").in_flight, engine(fleet, "a").uncached_tokens) == (0, 0)
