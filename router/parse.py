@@ -21,6 +21,7 @@ _INT64, _UINT64 = 1 << 63, 1 << 64
 _FULL = 0.75  # of the buffer: the rest may hold headers and the edge's reserve
 _COMPLAINT = 100
 _PREFIX_BYTES = 4096
+_MOST_TOKENS = 4_000_000  # longer than any context: an engine refuses it at once, whatever length was announced
 _MODEL_SEEN = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,256})"')
 _DECODER = msgspec.json.Decoder()
 
@@ -29,6 +30,7 @@ _DECODER = msgspec.json.Decoder()
 class Request:
     """What the edge saw. `size`: the body's whole length in bytes; `body`: as much of it as was buffered.
 
+    `id`: a name that no other request has; the client's own request id may come many times.
     `session` and `source`: value and name of the session header, both empty when there was none.
     """
 
@@ -104,7 +106,7 @@ def parse(request: Request, settings: ParseSettings) -> Ask:
         stick=_stick(request.tenant, session.stick),
         source=session.source,
         tenant=request.tenant,
-        prompt_tokens=_tokens(request, prompt, settings, cut=cut),
+        prompt_tokens=min(_tokens(request, prompt, settings, cut=cut), _MOST_TOKENS),
         stream=body.get("stream") is True,
     )
 

@@ -299,6 +299,11 @@ def test_a_cut_body_counts_its_whole_size() -> None:
     assert read(json.dumps(chat()).encode()[:60], size=400_000).prompt_tokens == 100_000
 
 
+def test_no_announced_length_counts_for_more_than_any_context_holds() -> None:
+    """One header must not make an engine look busy for a year."""
+    assert read(json.dumps(chat()).encode()[:60], size=2**63 - 1).prompt_tokens == 4_000_000
+
+
 def test_a_cut_body_without_a_model_goes_to_the_only_one() -> None:
     """One model: there is nothing to choose."""
     ask = read(b'{"messages": [{"role": "user", "content": "' + b"x" * 1000, size=300_000)
