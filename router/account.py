@@ -21,9 +21,13 @@ _PENDING_OCTETS = 4_194_304  # of log lines that stdout has not taken
 
 
 class Event(msgspec.Struct, frozen=True):
-    """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`."""
+    """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`.
+
+    `lease`: the edge's own name for the request, because clients may send one `id` many times.
+    """
 
     id: str
+    lease: str = ""
     ts: float = 0.0
     client: str = ""
     method: str = ""
@@ -150,10 +154,10 @@ class Accounts:
 
     def _take(self, event: Event, retries: int, now: float) -> None:
         server = "" if event.server.startswith(("<", "-")) else event.server
-        outcome = Outcome(event.id, server, event.status, event.state[:2], retries, event.chosen)
+        outcome = Outcome(event.lease or event.id, server, event.status, event.state[:2], retries, event.chosen)
         self._fleet.finished(outcome, now)
         self._tally.ended(server, event.status, retries)
-        decided = self._recent.take(event.id)
+        decided = self._recent.take(outcome.id)
         if self._journal is not None:
             self._journal.add(self._encode(_joined(event, outcome, decided)))
 

@@ -82,7 +82,7 @@ class Answers:
     def _begun(self, arguments: Mapping[str, Value], now: float) -> None:
         status = arguments.get("status")
         self._fleet.begun(
-            _text(arguments.get("id")),
+            _lease(arguments),
             _text(arguments.get("server")),
             now,
             status if isinstance(status, int) else 200,
@@ -93,7 +93,7 @@ def _request(arguments: Mapping[str, Value]) -> Request:
     body, size = arguments.get("body"), arguments.get("size")
     octets = body if isinstance(body, bytes) else _text(body).encode("utf-8", "surrogateescape")
     return Request(
-        id=_text(arguments.get("id")),
+        id=_lease(arguments),
         method=_text(arguments.get("method")),
         path=_text(arguments.get("path")),
         content_type=_text(arguments.get("content_type")),
@@ -103,6 +103,11 @@ def _request(arguments: Mapping[str, Value]) -> Request:
         size=size if isinstance(size, int) else len(octets),
         body=octets,
     )
+
+
+def _lease(arguments: Mapping[str, Value]) -> str:
+    """The name that the edge gave this request alone: clients may send one request id many times."""
+    return _text(arguments.get("lease")) or _text(arguments.get("id"))
 
 
 def _text(value: Value) -> str:

@@ -84,6 +84,15 @@ def test_completion_told_twice_or_of_an_unknown_request_is_counted_and_harmless(
     assert [line.get("prompt_tokens") for line in office.lines()] == [100, None, None]
 
 
+def test_completion_is_known_by_the_edges_own_name_for_the_request() -> None:
+    """Clients may send one request id many times; the line still shows theirs."""
+    office = Office()
+    office.tell(id="theirs", lease="one")
+    assert office.fleet.snapshot(1.0).leases == 0
+    [line] = office.lines()
+    assert (line["id"], line["prompt_tokens"]) == ("theirs", 100)
+
+
 def test_retries_are_read_from_number_and_from_haproxys_text() -> None:
     """HAProxy marks a retry on another server as `+1`."""
     office = Office()

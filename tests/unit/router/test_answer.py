@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from router.answer import Answers, Variables
-from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
+from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.joined import Recent
 from router.metrics import Tally
 from router.parse import ParseSettings
@@ -77,6 +77,20 @@ def test_begun_gives_the_prefill_load_back() -> None:
     begun: dict[str, Value] = {"id": "one", "server": server, "status": 200}
     assert desk.answers.answer(Notify(1, 2, {"begun": begun}), 1.0) == {}
     assert desk.load() == (1, 0)
+
+
+def test_requests_that_share_an_id_hold_a_lease_each() -> None:
+    """A client may send one request id many times; the edge's own name for a request is used once."""
+    desk = Desk()
+    servers = [desk.ask(id="same", lease=lease)["server"] for lease in ("l1", "l2")]
+    assert desk.load()[0] == 2
+    desk.answers.answer(
+        Notify(1, 2, {"begun": {"id": "same", "lease": "l1", "server": servers[0], "status": 200}}), 1.0
+    )
+    desk.fleet.finished(Outcome("l1", str(servers[0]), 200), 1.0)
+    assert desk.load()[0] == 1
+    refused = desk.ask(id="same", lease="l3", body=b"{}", size=2)
+    assert json.loads(str(refused["body"]))["request_id"] == "same"
 
 
 def test_refused_request_is_answered_with_status_and_reason() -> None:
