@@ -1,11 +1,11 @@
 """What was decided about requests still in flight, kept until their access line comes. Bounded."""
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Decided:
+class Decided(msgspec.Struct, frozen=True, gc=False):
     """The part of a decision that the edge does not know: tokens, and the price in seconds."""
 
     prompt_tokens: int

@@ -1,7 +1,8 @@
 """How a request ended, and what that says about the engine."""
 
-from dataclasses import dataclass
 from enum import Enum
+
+import msgspec
 
 
 class Verdict(Enum):
@@ -14,8 +15,7 @@ class Verdict(Enum):
     REFUSED = "refused"  # nobody listened: the process, and its cache, are gone
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True, gc=False):
     """How one request ended, from the edge's access line.
 
     `server`: who served it, empty or unknown when nobody did. `chosen`: who was to, when known. `status`: what

@@ -26,8 +26,7 @@ _MODEL_SEEN = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,256})"')
 _DECODER = msgspec.json.Decoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(msgspec.Struct, frozen=True, gc=False):
     """What the edge saw. `size`: the body's whole length in bytes; `body`: as much of it as was buffered.
 
     `id`: a name that no other request has; the client's own request id may come many times.
@@ -58,8 +57,7 @@ class ParseSettings:
     buffer_bytes: int = 131072
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True, gc=False):
     """A request as the decision sees it.
 
     `key`: the session within tenant and model, unsigned 64 bits. `stick`: the same session as the edge
@@ -77,8 +75,7 @@ class Ask:
     stream: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Session:
+class _Session(msgspec.Struct, frozen=True, gc=False):
     """A session's name: what the decision hashes, what the edge hashes, and where it came from."""
 
     name: bytes

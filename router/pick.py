@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+import msgspec
 import xxhash
 
 from router.errors import NoEngine
@@ -37,8 +38,7 @@ class Why(StrEnum):
     RETRY = "retry"
 
 
-@dataclass(frozen=True, slots=True)
-class EngineView:
+class EngineView(msgspec.Struct, frozen=True, gc=False):
     """One engine as a decision sees it.
 
     `uncached_in_flight`: prefill tokens sent there whose first byte has not come. `in_flight`: requests.
@@ -56,8 +56,7 @@ class EngineView:
     epoch: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Belief:
+class Belief(msgspec.Struct, frozen=True, gc=False):
     """What one engine is believed to hold of a session: the first `tokens` of its prompt, in cache life `epoch`."""
 
     engine: str
@@ -65,8 +64,7 @@ class Belief:
     tokens: int
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True, gc=False):
     """A session's home and what engines are believed to hold of it."""
 
     home: str
@@ -81,8 +79,7 @@ class Rule:
     kv_weight: float = 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, gc=False):
     """The engine, why, what it must still compute, its price in seconds; `rebind`: it becomes the home."""
 
     engine: str

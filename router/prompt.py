@@ -5,7 +5,6 @@ so it can stand for the conversation where nothing names it.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -23,8 +22,7 @@ _MEDIA = frozenset(
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
 
-@dataclass(frozen=True, slots=True)
-class Prompt:
+class Prompt(msgspec.Struct, frozen=True, gc=False):
     """`opening`: how the conversation began, as bytes to hash. `edge_opening`: the same as the edge can see it.
 
     The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count).
