@@ -25,6 +25,7 @@ from router.tidy import Tidy
 logger = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 4096  # from the edge, each bounded in memory by its limits
+_MOST_EVENT_CONNECTIONS = 256  # an edge process has one for each of its threads, and holds a line at most
 _TICK_SECONDS = 1.0
 _FLUSH_SECONDS = 0.25
 _DRAIN_SECONDS = 1.0  # long enough for the edge's health check to see that nobody accepts any more
@@ -109,15 +110,20 @@ class SpopConnection(asyncio.Protocol):
 class EventConnection(asyncio.Protocol):
     """One connection from the edge that tells of completed requests."""
 
-    def __init__(self, accounts: Accounts, tally: Tally) -> None:
+    def __init__(self, accounts: Accounts, tally: Tally, peers: set["EventConnection"]) -> None:
         self._accounts = accounts
         self._tally = tally
+        self._peers = peers
         self._framing = Framing()
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection."""
+        """Take the connection, unless there are too many."""
+        if len(self._peers) >= _MOST_EVENT_CONNECTIONS:
+            transport.close()
+            return
         self._transport = transport
+        self._peers.add(self)
 
     def data_received(self, data: bytes) -> None:
         """Account for what is complete; drop a stream that is not octet-counted lines."""
@@ -127,6 +133,11 @@ class EventConnection(asyncio.Protocol):
         if self._framing.broken and self._transport is not None:
             self._tally.garbage += 1
             self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._peers.discard(self)
+        self._transport = None
 
 
 class Router:
@@ -160,6 +171,7 @@ class Router:
         self._metrics = registry(exporter)
         self._tidy = Tidy(time.monotonic())
         self._peers: set[SpopConnection] = set()
+        self._event_peers: set[EventConnection] = set()
         self._listening = False
 
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] = lambda _: None) -> None:
@@ -236,7 +248,7 @@ class Router:
         return SpopConnection(self.answers, spop_limits(self._settings), self.tally, self._peers)
 
     def _event_connection(self) -> EventConnection:
-        return EventConnection(self._accounts, self.tally)
+        return EventConnection(self._accounts, self.tally, self._event_peers)
 
     async def _tick(self) -> None:
         now = time.monotonic()

@@ -173,6 +173,24 @@ async def test_event_stream_that_is_not_counted_is_dropped(engine: str) -> None:
         assert running.router.tally.garbage == 1
 
 
+async def test_event_connections_are_bounded(engine: str) -> None:
+    """Peers that send half a line each cannot fill the memory, and make room when they go."""
+    async with serving(settings(engine)) as running:
+        held = [(await running.connect(running.addresses.events))[1] for _ in range(256)]
+        for writer in held:
+            writer.write(b"60000 {")
+        reader, refused = await running.connect(running.addresses.events)
+        assert await ended(reader)
+        refused.close()
+        held.pop().close()
+        await until(lambda: len(running.router._event_peers) == 255, "one is gone", 20)
+        _, events = await running.connect(running.addresses.events)
+        events.write(b"2 {}")
+        await until(lambda: running.router.tally.events == 1, "the next is heard", 20)
+        for writer in (events, *held):
+            writer.close()
+
+
 async def test_router_is_ready_once_it_has_seen_its_engines(engine: str) -> None:
     """Questions are taken only after the first look, so a restart refuses nobody."""
     async with serving(settings(engine)) as running:
