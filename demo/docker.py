@@ -34,6 +34,13 @@ def label(image: str, name: str) -> str | None:
     return labels.get(name)
 
 
+def running(container: str) -> bool:
+    """Whether a container runs."""
+    return (
+        output(["docker", "container", "inspect", "--format", "{{.State.Running}}", container]) or ""
+    ).strip() == "true"
+
+
 def healthy(container: str, image: str | None = None) -> bool:
     """Whether a container is healthy and, given an image, runs what that name means today."""
     found = output(["docker", "container", "inspect", "--format", "{{.State.Health.Status}} {{.Image}}", container])

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import openai
 
-from demo import conversation, deployed, docker, freshness, images, local_settings, model, playbook
+from demo import conversation, deployed, docker, freshness, images, local_settings, model, playbook, preflight
 from demo.console import Console, StepError
 from demo.conversation import Turn
 from demo.deployed import Stack
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 def deploy(console: Console, asked: argparse.Namespace) -> Stack:
     """Everything up to a stack that the playbook has verified."""
+    preflight.check(asked.port)
     if not docker.answers():
         with console.step("Install Docker and Compose"):
             playbook.run(console, "prepare")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from demo import catalogue, conversation, deployed, images, local_settings
+from demo import catalogue, conversation, deployed, images, local_settings, preflight
 from demo.console import Console, StepError
 from demo.conversation import Turn
 from demo.images import Images
@@ -119,3 +119,20 @@ def test_missing_program_is_named() -> None:
     """A program that is not installed is an answer, not a traceback."""
     with pytest.raises(StepError, match="no-such-program: cannot be started"):
         Console().stream(["no-such-program"])
+
+
+def test_preflight_names_every_problem_at_once() -> None:
+    """No apt, little memory, little disk and a taken port are four messages in one go."""
+    small = preflight.Machine(2 * preflight.GIB, preflight.GIB, has_apt=False, port_taken=True, images_missing=True)
+    assert [problem.split(":")[0] for problem in preflight.problems(small, 8080)] == [
+        "packages",
+        "memory",
+        "/var/lib",
+        "port 8080",
+    ]
+
+
+def test_preflight_asks_for_disk_only_while_images_are_missing() -> None:
+    """A full disk does not stop a second run."""
+    full = preflight.Machine(16 * preflight.GIB, preflight.GIB, has_apt=True, port_taken=False, images_missing=False)
+    assert preflight.problems(full, 8080) == []
