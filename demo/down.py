@@ -46,6 +46,7 @@ def _remove_images(console: Console) -> None:
     if built or bases:
         with console.step(f"Remove {len(built + bases)} images built here"):
             console.stream(["docker", "image", "rm", "--force", *built, *bases], every_seconds=2)
+    output(["docker", "image", "prune", "--force", "--filter", "label=ironrack.stage=build"])
 
 
 def _made_here(base: str) -> bool:
