@@ -9,6 +9,7 @@ from aiohttp import ClientSession
 
 from tests.support.lab import Lab, started
 from tests.support.load import Load, load
+from tests.support.until import until
 
 Start = Callable[..., Awaitable[tuple[Lab, Load]]]
 
@@ -22,6 +23,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             report = stack.enter_context(started(tmp_path / "lab", engines, *options))
             client = await stack.enter_async_context(ClientSession())
             lab = Lab(tmp_path / "lab", report, client)
+            await until(lab.all_ready, "every engine is ready", 30)
             return lab, await stack.enter_async_context(load(lab.endpoint, lab.model))
 
         yield begin

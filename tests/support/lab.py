@@ -77,6 +77,10 @@ class Lab:
         """Whether the router counts nothing anywhere."""
         return all(not one["in_flight"] and not one["uncached_tokens"] for one in (await self.fleet()).values())
 
+    async def all_ready(self) -> bool:
+        """Whether the router gives work to every engine: one slow first probe keeps an engine waiting for the next."""
+        return all(one["state"] == "ready" for one in (await self.fleet()).values())
+
     @property
     def _admin(self) -> str:
         return str(self.report["routers"][0]["admin_url"])
