@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import msgspec
 import pytest
@@ -48,7 +49,7 @@ async def running(*argv: str) -> AsyncIterator[Running]:
         await runner.cleanup()
 
 
-def frames(raw: bytes) -> list[dict[str, object]]:
+def frames(raw: bytes) -> list[dict[str, Any]]:
     lines = [line.removeprefix(b"data: ") for line in raw.split(b"\n") if line.startswith(b"data: ")]
     return [msgspec.json.decode(line) for line in lines if line != b"[DONE]"]
 
@@ -61,10 +62,10 @@ async def test_chat_stream_has_role_text_reason_usage_and_done() -> None:
     choices = [frame["choices"] for frame in found]
     assert status == 200
     assert raw.endswith(b"data: [DONE]\n\n")
-    assert choices[0][0]["delta"] == {"role": "assistant", "content": ""}  # type: ignore[index]
-    assert choices[-2][0]["finish_reason"] == "stop"  # type: ignore[index]
+    assert choices[0][0]["delta"] == {"role": "assistant", "content": ""}
+    assert choices[-2][0]["finish_reason"] == "stop"
     assert choices[-1] == []
-    assert found[-1]["usage"]["completion_tokens"] == 16  # type: ignore[index]
+    assert found[-1]["usage"]["completion_tokens"] == 16
 
 
 async def test_stream_and_whole_answer_say_the_same() -> None:
@@ -72,7 +73,7 @@ async def test_stream_and_whole_answer_say_the_same() -> None:
     async with running() as engine:
         _, whole = await engine.ask("/v1/completions", prompt="one prompt")
         _, stream = await engine.ask("/v1/completions", prompt="one prompt", stream=True)
-    pieces = [frame["choices"][0]["text"] for frame in frames(stream)]  # type: ignore[index]
+    pieces = [frame["choices"][0]["text"] for frame in frames(stream)]
     assert "".join(pieces) == msgspec.json.decode(whole)["choices"][0]["text"]
 
 
