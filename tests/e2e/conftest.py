@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import requests
+from prometheus_client.parser import text_string_to_metric_families
 
 from demo import conversation, deployed, docker
 from demo.conversation import Turn
@@ -19,6 +20,7 @@ from demo.deployed import Stack
 from tests.support.processes import ROOT, wait_until
 
 HEALTHY_SECONDS = 600.0
+EDGE_METRICS = "http://127.0.0.1:8405/metrics"
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def brought_up(request: pytest.FixtureRequest) -> Demo:
 def demo(brought_up: Demo) -> Demo:
     """The stack with every service healthy and every engine known to the router as ready."""
     wait_until(lambda: all(map(docker.healthy, services())), "every service is healthy", HEALTHY_SECONDS)
-    wait_until(lambda: set(states(brought_up.stack).values()) == {"ready"}, "every engine is ready", HEALTHY_SECONDS)
+    wait_until(lambda: settled(brought_up.stack), "router and edge see everything up", HEALTHY_SECONDS)
     return brought_up
 
 
@@ -71,6 +73,18 @@ def services() -> list[str]:
         "{{.Names}}",
     ]
     return subprocess.run(listing, capture_output=True, text=True, check=True).stdout.split()
+
+
+def settled(stack: Stack) -> bool:
+    """Whether the router gives work to every engine, and the edge sees the engines and the router up."""
+    return set(states(stack).values()) == {"ready"} and not _down()
+
+
+def _down() -> set[str]:
+    page = requests.get(EDGE_METRICS, timeout=5).text
+    families = {family.name: family for family in text_string_to_metric_families(page)}
+    status = [sample for sample in families["haproxy_server_status"].samples if sample.labels["state"] == "UP"]
+    return {sample.labels["server"] for sample in status if sample.value != 1}
 
 
 def states(stack: Stack) -> dict[str, str]:

@@ -18,7 +18,7 @@ import requests
 
 from demo import conversation
 from demo.deployed import Engine, Stack
-from tests.e2e.conftest import HEALTHY_SECONDS, Demo, states
+from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
 from tests.support.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
@@ -84,7 +84,7 @@ def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
     with _killed("router"):
         alone = [next(turns), next(turns)]
     assert [(turn.served_by, turn.reason) for turn in alone] == [(home, "fallback")] * 2
-    wait_until(lambda: set(states(demo.stack).values()) == {"ready"}, "the router knows its engines", 60)
+    wait_until(lambda: settled(demo.stack), "the router decides again", 60)
     assert next(turns).reason != "fallback"
 
 
@@ -96,7 +96,7 @@ def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
         away = [next(turns), next(turns)]
         assert home not in {turn.served_by for turn in away}
         assert {turn.served_by for turn in away} <= {engine.name for engine in demo.stack.engines}
-    wait_until(lambda: states(demo.stack)[home] == "ready", f"{home} is ready again", HEALTHY_SECONDS)
+    wait_until(lambda: settled(demo.stack), f"{home} is back", HEALTHY_SECONDS)
     back = next(turns)
     assert (back.served_by, back.reason) == (home, "home")
 
