@@ -40,6 +40,7 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "ulimits": dict(service["ulimits"]),
         "deploy": _devices(service["gpus"]),
         "healthcheck": _healthcheck(service["health"]),
+        "depends_on": list(service["after"]),
         "stop_signal": service["stop_signal"],
         "stop_grace_period": f"{service['stop_grace_seconds']}s",
         "restart": "unless-stopped",

@@ -53,7 +53,10 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """One container on one host: complete, absolute, in starting order."""
+    """One container on one host: complete, absolute, in starting order.
+
+    `after`: services of the same host that start before it and stop after it.
+    """
 
     name: str
     kind: Kind
@@ -69,6 +72,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     gpus: Sequence[int] = ()
     mounts: Sequence[Mount] = ()
+    after: Sequence[str] = ()
     stop_signal: str | None = None
     user: str | None = None
     cap_drop: Sequence[str] = ()

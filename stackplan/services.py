@@ -136,6 +136,8 @@ def _edge(ground: Ground, host: Host) -> Service:
             Mount(mine.runtime_socket.rsplit("/", 1)[0], type="tmpfs", read_only=False),
         ],
         health=Health(_wget(url), url, 5, 3, 3, 10),
+        # A HAProxy that stops keeps its event line to a router that has gone, and waits for it until it is killed.
+        after=["router"],
         stop_grace_seconds=mine.timeouts.server_seconds + GRACE_SECONDS,
         stop_signal="SIGUSR1",
         user="0:0" if low else None,

@@ -86,3 +86,9 @@ def test_compose_keeps_a_dollar_a_dollar() -> None:
     """Compose replaces `$name` in what it reads; ours is meant literally."""
     planned = stackplan.plan(intent(engines={"env": {"PATTERN": "a$b"}}), one_host())
     assert stackplan.compose_project(planned, "box")["services"]["engine-qwen-0"]["environment"]["PATTERN"] == "a$$b"
+
+
+def test_compose_stops_the_edge_before_its_router() -> None:
+    """Compose stops in reverse order of dependence: an edge whose router has gone would stop only when killed."""
+    planned = stackplan.plan(intent(), one_host())
+    assert stackplan.compose_project(planned, "box")["services"]["edge"]["depends_on"] == ["router"]
