@@ -2,7 +2,9 @@
 
 RouterError                 catch this at the outermost edge, nothing wider
 ├── Refused                 a request gets an HTTP error instead of an engine
-│   └── NoEngine            … because no engine can serve its model now (503)
+│   ├── NoEngine            … because no engine can serve its model now (503)
+│   └── Saturated           … because every engine of its model is at its cap (429); it may wait for room first
+├── NeedsProxy              only the HTTP side can serve it: what decides stands beyond the edge's buffer
 ├── UnknownEngine           an admin named an engine that is not configured
 └── SettingsInvalid         router.yml has problems; all of them at once
 """
@@ -55,6 +57,25 @@ class NoEngine(Refused):
             retry_after=retry_after,
         )
         self.model = model
+
+
+class Saturated(Refused):
+    """Every engine of `model` that may be given work is at its cap."""
+
+    def __init__(self, model: str, retry_after: int = 1) -> None:
+        super().__init__(
+            429,
+            "rate_limit_error",
+            f"model: every engine of {shown(model)} is at its cap: try again in {retry_after} s",
+            param="model",
+            code="saturated",
+            retry_after=retry_after,
+        )
+        self.model = model
+
+
+class NeedsProxy(RouterError):
+    """The part of the body that decides was not seen: the whole of it must be read by the HTTP side."""
 
 
 class UnknownEngine(RouterError):

@@ -42,6 +42,7 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     size: int
     body: bytes
+    priority_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +64,9 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     `key`: the session within tenant and model, unsigned 64 bits. `stick`: the same session as the edge
     hashes it for its own tables, a signed decimal. `source`: what the key was made of: the header's name, the
     field's path, `fingerprint` or `prefix`. `prompt_tokens` is an estimate.
+    `blocks`: chained hashes of the prompt's beginning, block by block; `ends`: the estimated tokens up to each
+    block's end. `adapter`: the name asked for where that is an adapter or an alias of `model`. `previous`: the key of
+    the stored response this one continues, 0 for none.
     """
 
     id: str
@@ -73,6 +77,11 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     prompt_tokens: int
     stream: bool
+    blocks: tuple[int, ...] = ()
+    ends: tuple[int, ...] = ()
+    adapter: str = ""
+    previous: int = 0
+    priority_class: str = ""
 
 
 class _Session(msgspec.Struct, frozen=True, gc=False):

@@ -44,6 +44,7 @@ class EngineView(msgspec.Struct, frozen=True, gc=False):
     `uncached_in_flight`: prefill tokens sent there whose first byte has not come. `in_flight`: requests.
     `kv_usage`: share of its KV cache in use, 0…1. `epoch` counts the lives of its cache.
     `available`: may be given work as far as its health goes; `draining`: an operator wants it empty.
+    `full`: it is at its admission cap.
     """
 
     name: str
@@ -54,6 +55,7 @@ class EngineView(msgspec.Struct, frozen=True, gc=False):
     available: bool = True
     draining: bool = False
     epoch: int = 0
+    full: bool = False
 
 
 class Belief(msgspec.Struct, frozen=True, gc=False):
