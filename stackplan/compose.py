@@ -32,7 +32,7 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "command": list(service["command"]),
         "environment": dict(service["env"]),
         "volumes": [_volume(mount) for mount in service["mounts"] if mount["type"] != "tmpfs"],
-        "tmpfs": [mount["target"] for mount in service["mounts"] if mount["type"] == "tmpfs"],
+        "tmpfs": [_memory(mount) for mount in service["mounts"] if mount["type"] == "tmpfs"],
         "read_only": service["read_only"],
         "cap_drop": list(service["cap_drop"]),
         "cap_add": list(service["cap_add"]),
@@ -51,6 +51,11 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
 
 def _volume(mount: Mapping[str, Any]) -> str:
     return f"{mount['source']}:{mount['target']}{':ro' if mount['read_only'] else ''}"
+
+
+def _memory(mount: Mapping[str, Any]) -> str:
+    # Without a mode a container that is started again finds it writable for root only: the image has no such folder.
+    return f"{mount['target']}:mode=1777"
 
 
 def _devices(gpus: list[int]) -> dict[str, Any]:

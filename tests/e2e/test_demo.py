@@ -88,6 +88,13 @@ def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
     assert next(turns).reason != "fallback"
 
 
+def test_services_start_again_in_the_same_containers(demo: Demo) -> None:
+    """What a reboot of the host does to edge and router: stopped and started, not made anew."""
+    subprocess.run(["docker", "restart", "edge", "router"], check=True, capture_output=True)
+    wait_until(lambda: settled(demo.stack), "edge and router work again", 60)
+    assert next(demo.conversation()).served_by
+
+
 def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
     """The other engine serves the next turn; the first serves again once it is back."""
     turns = demo.conversation()
