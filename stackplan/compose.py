@@ -13,8 +13,8 @@ def compose_project(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
     """compose.yml of one host, to be written in the order of its keys."""
     services = [service for service in plan["services"] if service["host"] == host]
     project: dict[str, Any] = {"name": PROJECT, "services": {s["name"]: _escaped(_service(s)) for s in services}}
-    volumes = [m["source"] for s in services for m in s["mounts"] if m["type"] == "volume"]
-    return {**project, "volumes": {name: {} for name in volumes}} if volumes else project
+    volumes = {m["source"]: _kept(m) for s in services for m in s["mounts"] if m["source"] and m["type"] != "bind"}
+    return {**project, "volumes": volumes} if volumes else project
 
 
 def _service(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -31,8 +31,8 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "entrypoint": service["entrypoint"],
         "command": list(service["command"]),
         "environment": dict(service["env"]),
-        "volumes": [_volume(mount) for mount in service["mounts"] if mount["type"] != "tmpfs"],
-        "tmpfs": [_memory(mount) for mount in service["mounts"] if mount["type"] == "tmpfs"],
+        "volumes": [_volume(mount) for mount in service["mounts"] if mount["source"]],
+        "tmpfs": [mount["target"] for mount in service["mounts"] if not mount["source"]],
         "read_only": service["read_only"],
         "cap_drop": list(service["cap_drop"]),
         "cap_add": list(service["cap_add"]),
@@ -53,9 +53,11 @@ def _volume(mount: Mapping[str, Any]) -> str:
     return f"{mount['source']}:{mount['target']}{':ro' if mount['read_only'] else ''}"
 
 
-def _memory(mount: Mapping[str, Any]) -> str:
-    # Without a mode a container that is started again finds it writable for root only: the image has no such folder.
-    return f"{mount['target']}:mode=1777"
+def _kept(mount: Mapping[str, Any]) -> dict[str, Any]:
+    """A named volume: on disk, or in memory and writable for whoever mounts it."""
+    if mount["type"] == "volume":
+        return {}
+    return {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "mode=1777"}}
 
 
 def _devices(gpus: list[int]) -> dict[str, Any]:

@@ -31,7 +31,11 @@ class Listen:
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """Something of the host (`bind`), a named volume (`volume`) or memory (`tmpfs`) inside the container."""
+    """Something of the host (`bind`), a named volume (`volume`) or memory (`tmpfs`) inside the container.
+
+    Memory with a name is a volume, too: containers share it, and it keeps its mode when a container starts again, which
+    memory without a name does only over a folder that the image has.
+    """
 
     target: str
     source: str = ""

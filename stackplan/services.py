@@ -133,7 +133,7 @@ def _edge(ground: Ground, host: Host) -> Service:
         ports=[Listen("http", mine.bind_address, mine.bind_port), Listen("metrics", metrics, mine.metrics_port)],
         mounts=[
             ground.config("edge", "/usr/local/etc/haproxy"),
-            Mount(mine.runtime_socket.rsplit("/", 1)[0], type="tmpfs", read_only=False),
+            Mount(mine.runtime_socket.rsplit("/", 1)[0], "edge-run", "tmpfs", read_only=False),
         ],
         health=Health(_wget(url), url, 5, 3, 3, 10),
         # A HAProxy that stops keeps its event line to a router that has gone, and waits for it until it is killed.
