@@ -75,6 +75,20 @@ def test_settings_need_only_models_and_engines() -> None:
     assert settings.log.decisions
 
 
+def test_tenants_may_name_an_alias_and_a_class() -> None:
+    """What a tenant may ask for includes every name a model has, and classes come from `admission`."""
+    settings = check(
+        GOOD
+        | {
+            "models": [{"name": "tiny", "backend": "model-tiny", "aliases": ["small"], "adapters": ["sql"]}],
+            "admission": {"classes": [{"name": "batch", "weight": 1, "priority": 10}]},
+            "tenants": [{"name": "acme", "models": ["sql", "small"], "class": "batch", "tokens_per_minute": 60}],
+        }
+    )
+    assert settings.tenants[0].priority_class == "batch"
+    assert settings.admission.classes[0].priority == 10
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -87,14 +101,32 @@ def test_settings_need_only_models_and_engines() -> None:
         ({"models__1": {"name": "tiny", "backend": "b"}}, "models[1].name: found 'tiny', which models[0] has already"),
         ({"models__1": {"name": "big", "backend": "b"}}, "models[1].name: found 'big', which no engine serves"),
         ({"routing__gate_second": 1}, "routing: found unknown key 'gate_second': allowed characters_per_token, gate"),
-        ({"engine": []}, "the file: found unknown key 'engine': allowed edge, engines,"),
-        ({"engines__0__port": 1}, "engines[0]: found unknown key 'port': allowed model, name, prefill"),
+        ({"engine": []}, "the file: found unknown key 'engine': allowed admission, calibrate, decider,"),
+        ({"engines__0__port": 1}, "engines[0]: found unknown key 'port': allowed max_requests, model, name, prefill"),
         ({"routing__gate_seconds": -1}, "routing.gate_seconds: found -1: allowed greater than or equal to 0"),
         ({"routing__gate_seconds": "1"}, "routing.gate_seconds: found '1': allowed a valid number"),
         ({"listen__http": "9902"}, "listen.http: found '9902': allowed host:port"),
         ({"listen__http": "127.0.0.1:9901"}, "listen.http: found '127.0.0.1:9901', which spop has: allowed a port"),
         ({"sessions__headers__0": "X-Request-Id"}, "sessions.headers[0]: found 'X-Request-Id': allowed a header that"),
         ({"engines": []}, "engines: found []: allowed"),
+        ({"decider": {"index": 2, "of": 2}}, "decider.index: found 2: allowed less than decider.of (2)"),
+        ({"decider": {"shared": "run"}}, "decider.shared: found 'run': allowed an absolute path, or nothing"),
+        ({"peers": ["http://a:1", "http://a:1/"]}, "peers[1]: found 'http://a:1/', as in peers[0]: allowed once"),
+        ({"models__0__aliases": ["tiny"]}, "models[0].aliases[0]: found 'tiny', which models[0] has already"),
+        (
+            {"models__0__adapters": ["sql", "sql"]},
+            "models[0].adapters[1]: found 'sql', which models[0].adapters[0] has",
+        ),
+        ({"tenants": [{"name": "a"}, {"name": "a"}]}, "tenants[1].name: found 'a', which tenants[0] has already"),
+        ({"tenants": [{"name": "a", "models": ["tyny"]}]}, "tenants[0].models[0]: found 'tyny': allowed tiny; did you"),
+        ({"tenants": [{"name": "a", "class": "fast"}]}, "tenants[0].class: found 'fast': allowed default; remove or"),
+        (
+            {"tenants": [{"name": "a", "clas": "x"}]},
+            "tenants[0]: found unknown key 'clas': allowed class, models, name",
+        ),
+        ({"admission": {"queue_seconds": 4000}}, "admission.queue_seconds: found 4000: allowed less than leases.ttl_"),
+        ({"admission": {"classes": [{"name": "a"}, {"name": "a"}]}}, "admission.classes[1].name: found 'a', which"),
+        ({"engine_key_file": "key"}, "engine_key_file: found 'key': allowed an absolute path, or nothing"),
         ({"models__0": {"name": "tiny"}}, "models[0].backend: found nothing: allowed a value; add it"),
     ],
 )
