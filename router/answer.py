@@ -13,7 +13,12 @@ from router.spop import Notify, Value
 logger = logging.getLogger(__name__)
 
 Variables = dict[str, Value]
+Reply = Callable[[Variables], None]
 _NOTHING: Variables = {}
+
+
+def _nobody(_: Variables) -> None:
+    """Take an answer for which nobody waits."""
 
 
 class Answers:
@@ -41,8 +46,15 @@ class Answers:
         self._recent = recent
         self._clock = clock
 
-    def answer(self, question: Notify, now: float) -> Variables:
-        """Answer every message of a question at the monotonic time `now`. Never raises."""
+    def configure(self, settings: ParseSettings, backends: Mapping[str, str]) -> None:
+        """Read requests by new settings from now on."""
+        self._settings, self._backends = settings, backends
+
+    def answer(self, question: Notify, now: float, reply: Reply = _nobody) -> Variables | None:
+        """Answer every message of a question at the monotonic time `now`. Never raises.
+
+        None: not yet, `reply` is called with the answer later.
+        """
         variables = _NOTHING
         try:
             for name, arguments in question.messages.items():

@@ -7,25 +7,22 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import cast
 
 from aiohttp import web
 
-from router.account import Accounts, Framing, Journal
+from router.account import Accounts, Journal
 from router.admin import Admin
 from router.answer import Answers
 from router.config import Settings, fleet_settings, parse_settings, split_address, spop_limits
+from router.connections import EventConnection, SpopConnection, mine
 from router.fleet import Fleet
 from router.health import Prober, Rhythm, Target
 from router.joined import Recent
 from router.metrics import Exporter, Tally, registry
-from router.spop import Agent, Limits, Status
 from router.tidy import Tidy
 
 logger = logging.getLogger(__name__)
 
-_MOST_CONNECTIONS = 4096  # from the edge, each bounded in memory by its limits
-_MOST_EVENT_CONNECTIONS = 256  # an edge process has one for each of its threads, and holds a line at most
 _TICK_SECONDS = 1.0
 _FLUSH_SECONDS = 0.25
 _DRAIN_SECONDS = 1.0  # long enough for the edge's health check to see that nobody accepts any more
@@ -38,106 +35,6 @@ class Addresses:
     spop: str
     http: str
     events: str
-
-
-class SpopConnection(asyncio.Protocol):
-    """One connection from the edge that asks."""
-
-    def __init__(self, answers: Answers, limits: Limits, tally: Tally, peers: set["SpopConnection"]) -> None:
-        self._answers = answers
-        self._agent = Agent(limits)
-        self._tally = tally
-        self._peers = peers
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless there are too many."""
-        # uvloop's transports have the methods of asyncio's, but not its class.
-        taken = cast("asyncio.Transport", transport)
-        if len(self._peers) >= _MOST_CONNECTIONS:
-            taken.abort()
-            return
-        self._transport = taken
-        self._peers.add(self)
-        self._tally.spop_connections = len(self._peers)
-
-    def data_received(self, data: bytes) -> None:
-        """Answer what is complete."""
-        now = time.monotonic()
-        for question in self._agent.receive(data):
-            self._agent.acknowledge(question, self._answers.answer(question, now))
-        self._send()
-
-    def pause_writing(self) -> None:
-        """Read no more while the edge does not read: its answers would pile up here."""
-        if self._transport is not None:
-            self._transport.pause_reading()
-
-    def resume_writing(self) -> None:
-        """Read again."""
-        if self._transport is not None:
-            self._transport.resume_reading()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._peers.discard(self)
-        self._transport = None
-        self._tally.spop_connections = len(self._peers)
-
-    def finish(self) -> None:
-        """Say goodbye."""
-        self._agent.finish()
-        self._send()
-
-    def _send(self) -> None:
-        if self._transport is None:
-            return
-        octets = self._agent.pending()
-        if octets:
-            self._transport.write(octets)
-        if self._agent.closing:
-            self._close(self._transport)
-
-    def _close(self, transport: asyncio.Transport) -> None:
-        status = self._agent.status
-        if status is not None:
-            self._tally.spop_ends[status] += 1
-            if status is not Status.NORMAL:
-                logger.warning("edge connection ended: SPOP status %d (%s)", status, status.name)
-        transport.close()
-
-
-class EventConnection(asyncio.Protocol):
-    """One connection from the edge that tells of completed requests."""
-
-    def __init__(self, accounts: Accounts, tally: Tally, peers: set["EventConnection"]) -> None:
-        self._accounts = accounts
-        self._tally = tally
-        self._peers = peers
-        self._framing = Framing()
-        self._transport: asyncio.BaseTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, unless there are too many."""
-        if len(self._peers) >= _MOST_EVENT_CONNECTIONS:
-            transport.close()
-            return
-        self._transport = transport
-        self._peers.add(self)
-
-    def data_received(self, data: bytes) -> None:
-        """Account for what is complete; drop a stream that is not octet-counted lines."""
-        now = time.monotonic()
-        for line in self._framing.feed(data):
-            self._accounts.line(line, now)
-        if self._framing.broken and self._transport is not None:
-            self._tally.garbage += 1
-            self._transport.close()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection."""
-        self._peers.discard(self)
-        self._transport = None
 
 
 class Router:
@@ -172,6 +69,7 @@ class Router:
         self._tidy = Tidy(time.monotonic())
         self._peers: set[SpopConnection] = set()
         self._event_peers: set[EventConnection] = set()
+        self._mine = mine(settings.decider.index, settings.decider.of)
         self._listening = False
 
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] = lambda _: None) -> None:
@@ -248,7 +146,7 @@ class Router:
         return SpopConnection(self.answers, spop_limits(self._settings), self.tally, self._peers)
 
     def _event_connection(self) -> EventConnection:
-        return EventConnection(self._accounts, self.tally, self._event_peers)
+        return EventConnection(self._accounts, self.tally, self._event_peers, self._mine)
 
     async def _tick(self) -> None:
         now = time.monotonic()

@@ -47,6 +47,15 @@ class Tally:
         self._engines = frozenset(engines)
         self._sources = frozenset(sources)
 
+    def configure(self, engines: Iterable[str], sources: Iterable[str]) -> None:
+        """Take over new label values; what was counted stays, but for engines that are gone."""
+        self._engines, self._sources = frozenset(engines), frozenset(sources)
+        for counts in (self.decisions, self.probes, self.outcomes):
+            for key in [key for key in counts if key[0] not in self._engines and key[0] != NO_ENGINE]:
+                del counts[key]
+        for name in [name for name in self.prober_restarts if name not in self._engines]:
+            del self.prober_restarts[name]
+
     def decided(self, engine: str, why: str, source: str, prompt_tokens: int, uncached_tokens: int) -> None:
         """Count one decision."""
         self.decisions[engine, why] += 1

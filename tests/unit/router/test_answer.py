@@ -48,7 +48,9 @@ class Desk:
         )
 
     def ask(self, **changes: Value) -> Variables:
-        return self.answers.answer(Notify(1, 1, {"ask": ASK | changes}), 1.0)
+        variables = self.answers.answer(Notify(1, 1, {"ask": ASK | changes}), 1.0)
+        assert variables is not None
+        return variables
 
     def load(self) -> tuple[int, int]:
         engines = self.fleet.snapshot(1.0).engines
