@@ -3,11 +3,13 @@
 import logging
 from collections.abc import Callable, Mapping
 
-from router.errors import Refused, openai_body
+from router.admission import Ticket, Waiting
+from router.door import Door, DoorSettings
+from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import Fleet
-from router.joined import Decided, Recent
+from router.joined import Recent
 from router.metrics import Tally
-from router.parse import ParseSettings, Request, parse
+from router.parse import Ask, ParseSettings, Request, parse
 from router.spop import Notify, Value
 
 logger = logging.getLogger(__name__)
@@ -15,6 +17,11 @@ logger = logging.getLogger(__name__)
 Variables = dict[str, Value]
 Reply = Callable[[Variables], None]
 _NOTHING: Variables = {}
+Say = Callable[[Variables], None]
+
+
+def _unheard(_: Variables) -> None:
+    """Nobody listens."""
 
 
 def _nobody(_: Variables) -> None:
@@ -24,9 +31,12 @@ def _nobody(_: Variables) -> None:
 class Answers:
     """What is said to the edge.
 
-    `ask` is answered with `server backend model why stick source`, or with `status body why` (and `retry_after`) for a
-    request that is refused. `begun` needs no answer. A fault of ours is answered with nothing: the edge then
-    decides by itself.
+    `ask` is answered with `server backend model why stick source` (and `priority`, `retry=0`), with `wait=1` when every
+    engine is at its cap: the edge then sends `admit` and waits, with `proxy=1` when only the HTTP side can serve it, or
+    with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like `ask`, maybe
+    later. `begun` needs no answer. A fault of ours is answered with nothing: the edge then decides by itself.
+
+    `proxy`: whether there is an HTTP side that serves.
     """
 
     def __init__(
@@ -38,28 +48,36 @@ class Answers:
         tally: Tally,
         recent: Recent,
         clock: Callable[[], float],
+        door: Door | None = None,
+        proxy: bool = True,
     ) -> None:
         self._settings = settings
         self._backends = backends
         self._fleet = fleet
         self._tally = tally
-        self._recent = recent
         self._clock = clock
+        self._door = door or Door(fleet, tally, recent, DoorSettings(), 0.0)
+        self._proxy = proxy
 
-    def configure(self, settings: ParseSettings, backends: Mapping[str, str]) -> None:
-        """Read requests by new settings from now on."""
-        self._settings, self._backends = settings, backends
+    def configure(self, settings: ParseSettings, backends: Mapping[str, str], *, proxy: bool = True) -> None:
+        """Take over new settings, for the next question on; the door is configured by itself."""
+        self._settings = settings
+        self._backends = backends
+        self._proxy = proxy
 
-    def answer(self, question: Notify, now: float, reply: Reply = _nobody) -> Variables | None:
+    def answer(self, question: Notify, now: float, reply: Say = _unheard) -> Variables | None:
         """Answer every message of a question at the monotonic time `now`. Never raises.
 
-        None: not yet, `reply` is called with the answer later.
+        None: the answer goes through `reply`, which is called once, maybe before this returns; never if the client
+        leaves before.
         """
-        variables = _NOTHING
+        variables: Variables | None = _NOTHING
         try:
             for name, arguments in question.messages.items():
                 if name == "ask":
                     variables = self._ask(arguments, now)
+                elif name == "admit":
+                    variables = self._admit(arguments, now, reply)
                 elif name == "begun":
                     self._begun(arguments, now)
         except Exception:
@@ -69,20 +87,32 @@ class Answers:
 
     def _ask(self, arguments: Mapping[str, Value], now: float) -> Variables:
         started = self._clock()
+        request_id = _text(arguments.get("id"))
         try:
-            return self._decide(_request(arguments), now)
+            ask = parse(_request(arguments), self._settings)
+            ticket = self._door.ask(ask, now, request_id)
+            return self._chosen(ask, ticket) if ticket is not None else {"wait": 1}
+        except NeedsProxy as error:
+            return self._proxied(error, request_id)
         except Refused as refused:
-            self._tally.refusals[refused.status] += 1
-            return _refusal(refused, _text(arguments.get("id")))
+            return self._refusal(refused, request_id)
         finally:
             self._tally.took(self._clock() - started)
 
-    def _decide(self, request: Request, now: float) -> Variables:
-        ask = parse(request, self._settings)
-        choice = self._fleet.decide(ask, now)
-        self._tally.decided(choice.engine, choice.why, ask.source, ask.prompt_tokens, choice.uncached_tokens)
-        self._recent.add(ask.id, Decided(ask.prompt_tokens, choice.uncached_tokens, choice.cost_seconds))
-        return {
+    def _admit(self, arguments: Mapping[str, Value], now: float, reply: Say) -> Variables | None:
+        def told(waiting: Waiting, answer: Ticket | Refused | None) -> None:
+            reply(self._said(waiting, answer))
+
+        return None if self._door.admit(_lease(arguments), now, told) else _NOTHING
+
+    def _said(self, waiting: Waiting, answer: Ticket | Refused | None) -> Variables:
+        if isinstance(answer, Refused):
+            return self._refusal(answer, waiting.request_id)
+        return self._chosen(waiting.ask, answer) if answer is not None else _NOTHING
+
+    def _chosen(self, ask: Ask, ticket: Ticket) -> Variables:
+        choice = ticket.choice
+        variables: Variables = {
             "server": choice.engine,
             "backend": self._backends[ask.model],
             "model": ask.model,
@@ -90,6 +120,23 @@ class Answers:
             "stick": ask.stick,
             "source": ask.source,
         }
+        if ticket.priority:
+            variables["priority"] = ticket.priority
+        if not ticket.retries:
+            variables["retry"] = 0
+        return variables
+
+    def _proxied(self, error: NeedsProxy, request_id: str) -> Variables:
+        if self._proxy:
+            self._tally.proxied += 1
+            return {"proxy": 1}
+        message = 'body: what decides is not within the part that was read: put "model" first, or send a shorter one'
+        refused = Refused(413, "request_too_large_error", str(error) or message, param="model", code="model_not_seen")
+        return self._refusal(refused, request_id)
+
+    def _refusal(self, refused: Refused, request_id: str) -> Variables:
+        self._tally.refused(refused.status, refused.code)
+        return _refusal(refused, request_id)
 
     def _begun(self, arguments: Mapping[str, Value], now: float) -> None:
         status = arguments.get("status")
@@ -99,6 +146,7 @@ class Answers:
             now,
             status if isinstance(status, int) else 200,
         )
+        self._door.freed(_text(arguments.get("server")), now)
 
 
 def _request(arguments: Mapping[str, Value]) -> Request:
@@ -114,6 +162,7 @@ def _request(arguments: Mapping[str, Value]) -> Request:
         tenant=_text(arguments.get("tenant")) or "-",
         size=size if isinstance(size, int) else len(octets),
         body=octets,
+        priority_class=_text(arguments.get("class")),
     )
 
 

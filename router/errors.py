@@ -3,7 +3,11 @@
 RouterError                 catch this at the outermost edge, nothing wider
 ├── Refused                 a request gets an HTTP error instead of an engine
 │   ├── NoEngine            … because no engine can serve its model now (503)
-│   └── Saturated           … because every engine of its model is at its cap (429); it may wait for room first
+│   ├── Saturated           … because every engine of its model is at its cap (429); it may wait for room first
+│   ├── QueueFull           … because as many wait for room as may (429)
+│   ├── QueueTimeout        … because it waited for room as long as it may (429)
+│   ├── ModelNotAllowed     … because its tenant may not use that model (403)
+│   └── TokensSpent         … because its tenant has used its tokens of this minute (429)
 ├── NeedsProxy              only the HTTP side can serve it: what decides stands beyond the edge's buffer
 ├── UnknownEngine           an admin named an engine that is not configured
 └── SettingsInvalid         router.yml has problems; all of them at once
@@ -72,6 +76,63 @@ class Saturated(Refused):
             retry_after=retry_after,
         )
         self.model = model
+
+
+class QueueFull(Refused):
+    """As many requests wait for an engine as may; `retry_after` is when those before are served, as it goes now."""
+
+    def __init__(self, model: str, waiting: int, retry_after: int) -> None:
+        super().__init__(
+            429,
+            "rate_limit_error",
+            f"queue: {waiting} requests wait for engines, as many as may; every engine of {shown(model)} is at its "
+            f"cap: try again in {retry_after} s",
+            param="model",
+            code="queue_full",
+            retry_after=retry_after,
+        )
+
+
+class QueueTimeout(Refused):
+    """No engine had room for this request while it waited `seconds`."""
+
+    def __init__(self, model: str, seconds: float, retry_after: int) -> None:
+        super().__init__(
+            429,
+            "rate_limit_error",
+            f"queue: waited {seconds:g} s, and every engine of {shown(model)} is still at its cap: "
+            f"try again in {retry_after} s",
+            param="model",
+            code="queue_timeout",
+            retry_after=retry_after,
+        )
+
+
+class ModelNotAllowed(Refused):
+    """A tenant asked for a model that its list does not hold."""
+
+    def __init__(self, tenant: str, model: str) -> None:
+        super().__init__(
+            403,
+            "permission_error",
+            f"model: {shown(model)} is not allowed for tenant {shown(tenant)}: GET /v1/models lists what is; "
+            "ask the operator",
+            param="model",
+            code="model_not_allowed",
+        )
+
+
+class TokensSpent(Refused):
+    """A tenant's tokens of this minute are used up; `retry_after` is when there are enough for this request."""
+
+    def __init__(self, tenant: str, per_minute: int, retry_after: int) -> None:
+        super().__init__(
+            429,
+            "rate_limit_error",
+            f"tokens: tenant {shown(tenant)} has used its {per_minute} tokens a minute: try again in {retry_after} s",
+            code="tokens_per_minute",
+            retry_after=retry_after,
+        )
 
 
 class NeedsProxy(RouterError):

@@ -6,11 +6,13 @@ import msgspec
 
 
 class Decided(msgspec.Struct, frozen=True, gc=False):
-    """The part of a decision that the edge does not know: tokens, and the price in seconds."""
+    """The part of a decision that the edge does not know: tokens (estimated), the price in seconds, and whose it is."""
 
     prompt_tokens: int
     uncached_tokens: int
     cost_seconds: float
+    tenant: str = "-"
+    stream: bool = False
 
 
 class Recent:

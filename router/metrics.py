@@ -5,11 +5,8 @@ somebody scrapes. Every label value comes from the configuration or from a fixed
 series; an engine that is gone from the fleet is gone from the next scrape.
 """
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from itertools import accumulate
-from logging import Logger
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -18,67 +15,13 @@ from prometheus_client.registry import Collector
 
 from router.fleet import EngineSnapshot, FleetSnapshot, State
 from router.pick import Why
+from router.tally import DECISION_BUCKETS, NO_ENGINE, Tally
+
+__all__ = ["DECISION_BUCKETS", "Exporter", "Tally", "registry"]
 
 PREFIX = "ironrack_router"
-DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)  # seconds
-CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
-NO_ENGINE = "none"
-OTHER = "other"
 _RETURNING = (Why.HOME, Why.SPILL, Why.DRAIN, Why.EJECT)
 _DECIDED = (*_RETURNING, Why.NEW)
-
-
-class Tally:
-    """Everything that is counted outside the fleet. `engines` and `sources` are the label values there may be."""
-
-    def __init__(self, engines: Iterable[str], sources: Iterable[str]) -> None:
-        self.decisions: Counter[tuple[str, str]] = Counter()
-        self.refusals: Counter[int] = Counter()
-        self.key_sources: Counter[str] = Counter()
-        self.outcomes: Counter[tuple[str, str]] = Counter()
-        self.probes: Counter[tuple[str, bool]] = Counter()
-        self.prober_restarts: Counter[str] = Counter()
-        self.spop_ends: Counter[int] = Counter()
-        self.prompt_tokens = self.uncached_tokens = 0
-        self.retries = self.events = self.garbage = self.log_dropped = self.internal_errors = 0
-        self.spop_connections = 0
-        self.seconds = [0] * (len(DECISION_BUCKETS) + 1)
-        self.seconds_sum = 0.0
-        self._engines = frozenset(engines)
-        self._sources = frozenset(sources)
-
-    def configure(self, engines: Iterable[str], sources: Iterable[str]) -> None:
-        """Take over new label values; what was counted stays, but for engines that are gone."""
-        self._engines, self._sources = frozenset(engines), frozenset(sources)
-        for counts in (self.decisions, self.probes, self.outcomes):
-            for key in [key for key in counts if key[0] not in self._engines and key[0] != NO_ENGINE]:
-                del counts[key]
-        for name in [name for name in self.prober_restarts if name not in self._engines]:
-            del self.prober_restarts[name]
-
-    def decided(self, engine: str, why: str, source: str, prompt_tokens: int, uncached_tokens: int) -> None:
-        """Count one decision."""
-        self.decisions[engine, why] += 1
-        self.key_sources[source if source in self._sources else OTHER] += 1
-        self.prompt_tokens += prompt_tokens
-        self.uncached_tokens += uncached_tokens
-
-    def took(self, seconds: float) -> None:
-        """Count how long one answer to the edge took, decision or refusal."""
-        self.seconds[bisect_left(DECISION_BUCKETS, seconds)] += 1
-        self.seconds_sum += seconds
-
-    def ended(self, server: str, status: int, retries: int) -> None:
-        """Count one completed request."""
-        engine = server if server in self._engines else NO_ENGINE
-        self.outcomes[engine, CLASSES[status // 100 - 1] if 100 <= status < 600 else CLASSES[-1]] += 1
-        self.retries += retries
-
-    def fault(self, log: Logger, what: str) -> None:
-        """Count a fault of ours; tell of the 1st, 2nd, 4th, 8th …, or a fault in all requests would log for each."""
-        self.internal_errors += 1
-        if self.internal_errors & (self.internal_errors - 1) == 0:
-            log.exception("%s (fault %d)", what, self.internal_errors)
 
 
 class Exporter(Collector):
@@ -140,8 +83,7 @@ def _decisions(tally: Tally, names: frozenset[str]) -> Iterator[Metric]:
     sources = {(source,): count for source, count in tally.key_sources.items()}
     yield _labelled("key_sources", "Decisions, by what the session key was taken from.", ("source",), sources.items())
     family = HistogramMetricFamily(f"{PREFIX}_decision_seconds", "From a question read to its answer written.")
-    bounds = [*(str(bound) for bound in DECISION_BUCKETS), "+Inf"]
-    family.add_metric((), list(zip(bounds, accumulate(tally.seconds), strict=True)), tally.seconds_sum)
+    family.add_metric((), tally.seconds.buckets(), tally.seconds.total)
     yield family
 
 

@@ -67,7 +67,7 @@ def test_ask_is_answered_with_the_engine_and_why() -> None:
     again = desk.ask(id="two")
     assert (again["server"], again["why"], again["stick"]) == (answer["server"], "home", answer["stick"])
     assert desk.tally.decisions[str(answer["server"]), "home"] == 1
-    assert sum(desk.tally.seconds) == 2
+    assert sum(desk.tally.seconds.counts) == 2
     assert desk.recent.take("one") is not None
 
 
