@@ -1,140 +1,264 @@
-"""One engine as the fleet knows it: where it is, what it is doing, how it is."""
+"""One engine as the fleet knows it: where it is, what it is doing, how it is; and the engines of one model."""
 
 import math
-from dataclasses import dataclass
 
-from router.liveness import Limits, Liveness, Probe, State
+from router.fleet_settings import EngineSettings, EngineSnapshot, FleetSettings
+from router.liveness import Liveness, Probe, State
 from router.pick import EngineView
+from router.rate import PrefillRate
 
+DEFAULT_CACHE_TOKENS = 100_000
+_SLOWEST_START = 0.2  # of the rate
 
-@dataclass(frozen=True, slots=True)
-class EngineSettings:
-    """One configured engine; `prefill_tokens_per_second` is its calibrated prefill rate."""
-
-    name: str
-    url: str
-    model: str
-    prefill_tokens_per_second: float = 8000.0
-
-
-@dataclass(frozen=True, slots=True)
-class EngineSnapshot:
-    """One engine, for metrics and admins.
-
-    `state` is `draining` for a healthy engine that is being drained. `available`: it gets new work now.
-    `failures`: failed requests in a row; `probe_failures`: failed probes in a row.
-    """
-
-    name: str
-    url: str
-    model: str
-    state: State
-    draining: bool
-    available: bool
-    in_flight: int
-    uncached_tokens: int
-    prefill_tokens_per_second: float
-    kv_usage: float
-    epoch: int
-    failures: int
-    probe_failures: int
+__all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group"]
 
 
 class Engine:
-    """Load, cache pressure and health of one engine. Only the fleet and its leases change it."""
+    """Load, cache pressure, rate and health of one engine. Only the fleet and its leases change it."""
 
-    __slots__ = ("_view", "draining", "health", "in_flight", "kv_usage", "settings", "uncached_tokens")
+    __slots__ = (
+        "_busy",
+        "_group",
+        "_progress",
+        "_share",
+        "_stale",
+        "cache_tokens",
+        "draining",
+        "edge_sessions",
+        "epoch_seen",
+        "foreign_in_flight",
+        "foreign_uncached",
+        "health",
+        "in_flight",
+        "kv_usage",
+        "name",
+        "rate",
+        "settings",
+        "slot",
+        "uncached_tokens",
+        "wants",
+    )
 
-    def __init__(self, settings: EngineSettings, limits: Limits) -> None:
+    def __init__(self, settings: EngineSettings, wants: FleetSettings) -> None:
         self.settings = settings
-        self.health = Liveness(limits)
+        self.wants = wants
+        self.name = settings.name
+        self.health = Liveness(wants.limits)
+        self.rate = PrefillRate(settings.prefill_tokens_per_second)
         self.draining = False
-        self.in_flight = 0
-        self.uncached_tokens = 0
+        self.in_flight = self.uncached_tokens = 0
+        self.foreign_in_flight = self.foreign_uncached = 0
         self.kv_usage = 0.0
-        self._view: EngineView | None = None
+        self.cache_tokens = DEFAULT_CACHE_TOKENS
+        self.edge_sessions: int | None = None
+        self.epoch_seen = 0
+        self.slot = 0
+        self._busy: float | None = None
+        self._progress: float | None = None
+        self._share = 1.0
+        self._group: Group | None = None
+        self._stale = True
 
-    def take(self, uncached_tokens: int) -> None:
+    # ------------------------------------------------------------------------------------------------------------ load
+
+    def take(self, uncached_tokens: int, now: float) -> None:
         """One more request is there, with so many tokens to compute before its first byte."""
+        if uncached_tokens and not self.uncached_tokens and not self.foreign_uncached:
+            self.rate.works(now)
+        if not self.in_flight:
+            self.health.advanced_at = now
         self.in_flight += 1
         self.uncached_tokens += uncached_tokens
-        self._view = None
+        if not self._stale:
+            self.changed()
 
-    def prefilled(self, uncached_tokens: int) -> None:
-        """So many tokens need no computing any more."""
+    def prefilled(self, uncached_tokens: int, now: float) -> None:
+        """So many tokens are computed."""
         self.uncached_tokens -= uncached_tokens
-        self._view = None
+        if not self.foreign_uncached:
+            self.rate.done(uncached_tokens, now, idle=not self.uncached_tokens)
+        if not self._stale:
+            self.changed()
+
+    def spared(self, uncached_tokens: int) -> None:
+        """So many tokens need no computing here any more, and were not computed, or not all."""
+        self.uncached_tokens -= uncached_tokens
+        self.rate.void()
+        if not self._stale:
+            self.changed()
 
     def give_back(self) -> None:
         """One request less is there."""
         self.in_flight -= 1
-        self._view = None
+        if not self._stale:
+            self.changed()
 
-    def saw(self, kv_usage: float | None) -> None:
-        """How full its KV cache is, if the prober could read it; nonsense is not taken over."""
-        if kv_usage is not None and math.isfinite(kv_usage):
-            self.kv_usage = min(max(kv_usage, 0.0), 1.0)
+    def foreign(self, uncached_tokens: int, in_flight: int) -> None:
+        """What other deciders have there now; another rate than theirs and ours together cannot be seen from here."""
+        self.foreign_uncached, self.foreign_in_flight = max(uncached_tokens, 0), max(in_flight, 0)
+        if self.foreign_uncached:
+            self.rate.void()
+        self.changed()
+
+    # ---------------------------------------------------------------------------------------------------------- orders
 
     def drain(self, *, draining: bool) -> None:
         """Whether an operator wants it empty."""
         self.draining = draining
-        self._view = None
+        self.changed()
 
-    def configure(self, settings: EngineSettings, limits: Limits) -> None:
-        """The same engine under new settings."""
-        self.settings = settings
-        self.health.limits = limits
-        self._view = None
+    def configure(self, settings: EngineSettings, wants: FleetSettings) -> None:
+        """The same engine under new settings; a rate that was measured stays unless another is configured now."""
+        if settings.prefill_tokens_per_second != self.settings.prefill_tokens_per_second:
+            self.rate.calibrate(settings.prefill_tokens_per_second)
+        self.settings, self.wants = settings, wants
+        self.health.limits = wants.limits
+        self.changed()
+
+    def calibrated(self, tokens_per_second: float) -> None:
+        """A known prompt was computed at this rate."""
+        self.rate.calibrate(tokens_per_second)
+        self.changed()
+
+    # ------------------------------------------------------------------------------------------------------------ news
+
+    def probed(self, probe: Probe, now: float, *, may_eject: bool) -> None:
+        """The prober looked."""
+        if probe.kv_usage is not None and math.isfinite(probe.kv_usage):
+            self.kv_usage = min(max(probe.kv_usage, 0.0), 1.0)
+        if probe.progress is not None and probe.progress != self._progress:
+            self._progress = probe.progress
+            self.health.advanced(now)
+        self._busy = probe.busy
+        if probe.waited_seconds is None or self.health.advanced_at <= now - probe.waited_seconds / 2:
+            self.health.probed(probe, now, may_eject=may_eject)
+        self.changed()
 
     def tick(self, now: float) -> None:
         """Time passed."""
         self.health.tick(now)
-        self._view = None
+        self.rate.refresh()
+        self._share = self._ramp(now)
+        self.changed()
+
+    def silent(self, now: float) -> bool:
+        """Whether it has work and no sign of progress came for too long, as far as this engine lets that be seen."""
+        health, limit = self.health, self.wants.stall_seconds
+        if not (limit and self.in_flight) or now - health.advanced_at < limit or self.edge_sessions == 0:
+            return False
+        witnessed = self._progress is not None or health.probe_failures > 0
+        return witnessed and (health.usable or health.trial is not None)
+
+    def excused(self, now: float, waiting: int, heaviest: int) -> bool:
+        """Whether the silence may be no fault.
+
+        `waiting`: requests without a first byte; `heaviest`: the most tokens that one of them needs computed, which
+        some engines count only when the last of them is done. Without any, an engine that says it has nothing to do
+        is right: the end of those requests was lost.
+        """
+        idle = not waiting and self._busy == 0
+        return idle or now - self.health.advanced_at < 2 * heaviest / (self.rate.value * self._share)
 
     def changed(self) -> None:
-        """Its health may be another than the last view shows."""
-        self._view = None
+        """Its next view is another than the last."""
+        if not self._stale and self._group is not None:
+            self._stale = True
+            self._group.stale.append(self)
+
+    # ---------------------------------------------------------------------------------------------------------- looked
+
+    def join(self, group: "Group", slot: int) -> None:
+        """Be the engine at `slot` of a group's views from now on."""
+        self._group, self.slot, self._stale = group, slot, True
 
     def view(self) -> EngineView:
-        """What a decision needs to know; built again only after a change."""
-        if self._view is None:
-            self._view = EngineView(
-                self.settings.name,
-                self.uncached_tokens,
-                self.in_flight,
-                self.settings.prefill_tokens_per_second,
-                self.kv_usage,
-                self.health.usable,
-                self.draining,
-                self.health.epoch,
-            )
-        return self._view
-
-    def probed(self, probe: Probe, now: float, *, may_eject: bool) -> None:
-        """The prober looked."""
-        self.saw(probe.kv_usage)
-        self.health.probed(probe, now, may_eject=may_eject)
-        self._view = None
+        """What a decision needs to know, as it is now."""
+        self._stale = False
+        health = self.health
+        in_flight = self.in_flight + self.foreign_in_flight
+        uncached = self.uncached_tokens + self.foreign_uncached
+        rate = self.rate.value * self._share
+        return EngineView(
+            self.name,
+            uncached,
+            in_flight,
+            rate,
+            self.kv_usage,
+            health.usable,
+            self.draining,
+            health.epoch,
+            self._full(in_flight, uncached, rate),
+        )
 
     @property
     def state(self) -> State:
         """Its health, or `draining` for one that would be ready."""
         return State.DRAINING if self.draining and self.health.state is State.READY else self.health.state
 
-    def snapshot(self) -> EngineSnapshot:
+    def snapshot(self, index_tokens: int = 0) -> EngineSnapshot:
         """A frozen picture."""
+        health, stale = self.health, self._stale
+        view = self.view()
+        self._stale = stale
         return EngineSnapshot(
-            name=self.settings.name,
+            name=self.name,
             url=self.settings.url,
             model=self.settings.model,
             state=self.state,
             draining=self.draining,
-            available=self.health.usable and not self.draining,
+            available=health.usable and not self.draining,
             in_flight=self.in_flight,
             uncached_tokens=self.uncached_tokens,
-            prefill_tokens_per_second=self.settings.prefill_tokens_per_second,
+            prefill_tokens_per_second=view.prefill_tokens_per_second,
             kv_usage=self.kv_usage,
-            epoch=self.health.epoch,
-            failures=self.health.failures,
-            probe_failures=self.health.probe_failures,
+            epoch=health.epoch,
+            failures=health.failures,
+            probe_failures=health.probe_failures,
+            full=view.full,
+            foreign_in_flight=self.foreign_in_flight,
+            foreign_uncached_tokens=self.foreign_uncached,
+            calibrated_tokens_per_second=self.rate.calibrated,
+            stalled=health.stalled,
+            ejections=health.ejections,
+            eject_reason=health.eject_reason,
+            cache_tokens=self.cache_tokens,
+            index_tokens=index_tokens,
         )
+
+    def _full(self, in_flight: int, uncached: int, rate: float) -> bool:
+        """At its cap; an engine with nothing to do never is, so that a prompt longer than the cap is served, too."""
+        if not in_flight:
+            return False
+        most = self.settings.max_requests or self.wants.max_requests
+        wait = self.wants.max_wait_seconds
+        return bool(most and in_flight >= most) or bool(wait and uncached > rate * wait)
+
+    def _ramp(self, now: float) -> float:
+        """The share of its rate that an engine which came back counts with: it warms up under less than its load."""
+        since, over = self.health.returned_at, self.wants.slow_start_seconds
+        if since is None or over <= 0 or now >= since + over:
+            return 1.0
+        return _SLOWEST_START + (1.0 - _SLOWEST_START) * max(now - since, 0.0) / over
+
+
+class Group:
+    """The engines of one model, and their views: only those that changed are built again."""
+
+    __slots__ = ("engines", "stale", "views")
+
+    def __init__(self, engines: tuple[Engine, ...] = ()) -> None:
+        self.engines = engines
+        self.stale: list[Engine] = list(engines)
+        self.views: list[EngineView] = []
+        for slot, engine in enumerate(engines):
+            engine.join(self, slot)
+            self.views.append(engine.view())
+        self.stale.clear()
+
+    def look(self) -> list[EngineView]:
+        """Every engine's view as of now. The list is the group's own: read it before anything changes."""
+        if self.stale:
+            for engine in self.stale:
+                self.views[engine.slot] = engine.view()
+            self.stale.clear()
+        return self.views

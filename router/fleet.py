@@ -13,22 +13,31 @@ Rules:
 5. A draining engine gets nothing new, even if no other is left: an operator asked for that.
 6. A session's home survives a detour (drain, ejection, retry); only the cost rule moves it. Where the request
    that was to settle a session is really served, there its home is.
-7. Every map has a capacity and a time to live.
+7. An engine is alive while it advances: requests of ours there, no first byte, no end and no counter that moved for
+   `stall_seconds` eject it, whatever its health check says.
+8. An engine at its cap is full: it gets nothing new until something there is done. Where all are full, a request is
+   Saturated. An engine with nothing to do is never full, so that a prompt longer than any cap is served.
+9. The edge's own count is the truth about leases: an engine where it has nobody, twice in a row, holds none.
+10. An engine that comes back from an ejection or a restart counts with a growing share of its rate.
+11. Every map has a capacity and a time to live.
 """
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections import Counter, deque
+from collections.abc import Iterable
+
+import xxhash
 
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
-from router.engine import Engine, EngineSettings, EngineSnapshot
+from router.engine import Engine, EngineSettings, EngineSnapshot, Group
 from router.errors import NoEngine, UnknownEngine
+from router.fleet_settings import FleetSettings, FleetSnapshot
 from router.leases import Lease, Leases
 from router.liveness import Limits, Probe, State
 from router.outcome import Outcome, Verdict, verdict
 from router.parse import Ask
-from router.pick import Belief, Binding, Choice, Rule, pick
+from router.pick import Belief, Binding, Choice, pick
+from router.prefix import PrefixIndex
 
 __all__ = [
     "EngineSettings",
@@ -42,47 +51,8 @@ __all__ = [
     "State",
 ]
 
-
-@dataclass(frozen=True, slots=True)
-class FleetSettings:
-    """Everything the fleet needs to know, all durations in seconds."""
-
-    engines: tuple[EngineSettings, ...]
-    rule: Rule = field(default_factory=Rule)
-    bindings_capacity: int = 200_000
-    bindings_ttl_seconds: float = 3600.0
-    leases_capacity: int = 100_000
-    leases_ttl_seconds: float = 3700.0
-    probe_fail_after: int = 3
-    probe_rise_after: int = 1
-    eject_after: int = 3
-    eject_seconds: float = 5.0
-    eject_max_seconds: float = 60.0
-    trial_seconds: float = 60.0
-    retry_after_seconds: int = 5
-
-    @property
-    def limits(self) -> Limits:
-        """When an engine is given up and tried again."""
-        return Limits(
-            self.probe_fail_after,
-            self.probe_rise_after,
-            self.eject_after,
-            self.eject_seconds,
-            self.eject_max_seconds,
-            self.trial_seconds,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class FleetSnapshot:
-    """The whole fleet at one moment. `counts` only ever grow; its keys are fixed."""
-
-    engines: tuple[EngineSnapshot, ...]
-    leases: int
-    bindings: int
-    counts: Mapping[str, int]
-    uptime_seconds: float = 0.0
+_RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
+_MOST_EJECTED = 1000  # names that nobody has asked for yet
 
 
 class Fleet:
@@ -91,53 +61,80 @@ class Fleet:
     def __init__(self, settings: FleetSettings, now: float) -> None:
         self._settings = settings
         self._born_at = now
-        self._engines = {engine.name: Engine(engine, settings.limits) for engine in settings.engines}
+        self._engines = {engine.name: Engine(engine, settings) for engine in settings.engines}
         self._groups = _by_model(self._engines.values())
         self._leases = Leases(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._blame = Blame()
+        self._index = PrefixIndex()
+        self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = 0
+        self._size_index()
+
+    # ------------------------------------------------------------------------------------------------------- a request
 
     def decide(self, ask: Ask, now: float) -> Choice:
-        """Choose an engine and take a lease there. Raises Refused: NoEngine (503)."""
-        group = self._groups.get(ask.model, ())
+        """Choose an engine and take a lease there. Raises Refused: NoEngine (503), Saturated (429)."""
+        group = self._groups.get(ask.model, _NOBODY)
         binding = self._bindings.get(ask.key, now)
         try:
-            choice = pick(ask, [engine.view() for engine in group], binding, self._settings.rule)
+            choice = pick(ask, group.look(), binding, self._settings.rule)
         except NoEngine:
             raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
         if self._leases.too_late(ask.id):
             return choice
+        self._dispatch(ask, choice, binding, now)
+        return choice
+
+    def _dispatch(self, ask: Ask, choice: Choice, binding: Binding | None, now: float) -> None:
+        """Take the lease, and believe that the chosen engine is going to hold this prompt."""
         engine = self._engines[choice.engine]
         epoch = engine.health.epoch
-        tokens = (ask.prompt_tokens, choice.uncached_tokens)
-        self._leases.take(Lease(ask.id, ask.key, engine, engine, *tokens, now, epoch, choice.rebind))
+        self._leases.take(Lease(ask, engine, engine, choice.uncached_tokens, now, epoch, choice.rebind))
         belief = Belief(choice.engine, epoch, ask.prompt_tokens)
-        home = binding.home if binding is not None and not choice.rebind else choice.engine
-        self._bindings.put(ask.key, Binding(home, with_belief(binding.beliefs if binding else (), belief)), now)
-        return choice
+        if binding is None:
+            self._bindings.put(ask.key, Binding(choice.engine, (belief,)), now)
+        else:
+            home = choice.engine if choice.rebind else binding.home
+            self._bindings.put(ask.key, Binding(home, with_belief(binding.beliefs, belief)), now)
+        if ask.blocks and self._settings.index_enabled:
+            self._index.insert(choice.engine, ask.blocks, ask.ends)
 
     def begun(self, request_id: str, server: str, now: float, status: int = 200) -> None:
         """The first byte of an answer with `status` came from `server`: its prefill is done."""
         engine = self._engines.get(server)
-        lease = self._leases.begin(request_id, engine)
+        served = status < 400
+        if engine is not None:
+            engine.health.advanced(now)
+        lease = self._leases.begin(request_id, engine, now, served=served)
         if lease is None:
             self._unknown_begun += 1
             return
-        if engine is not None and status < 400:
+        if engine is not None and served:
             self._learn(engine, Verdict.GOOD, now)
-        self._held_by(lease, engine if status < 400 else None)
+        if engine is not lease.chosen or not served:
+            self._held_by(lease, engine if served else None)
+
+    def stored(self, request_id: str, response_id: str, now: float) -> None:
+        """The engine that answers `request_id` keeps the answer as `response_id`: what continues it must go there."""
+        lease = self._leases.find(request_id)
+        if lease is not None:
+            belief = Belief(lease.holder.name, lease.holder.health.epoch, lease.ask.prompt_tokens)
+            key = response_key(lease.ask.tenant, lease.ask.model, response_id)
+            self._bindings.put(key, Binding(lease.holder.name, (belief,)), now)
 
     def finished(self, outcome: Outcome, now: float) -> None:
         """The request is over: give back what its lease still holds, and learn from how it went."""
-        lease = self._leases.find(outcome.id)
+        lease = self._leases.release(outcome.id)
         said = verdict(outcome)
         server = self._engines.get(outcome.server)
         chosen = self._engines.get(outcome.chosen) or (lease.chosen if lease else None)
-        key = lease.key if lease else None
+        key = lease.ask.key if lease else None
         if server is not None:
+            if outcome.termination == _CLEAN_END:
+                server.health.advanced(now)
             self._learn(server, said, now, key)
-        if chosen is not None and chosen is not server and outcome.retries > 0:
+        if outcome.retries > 0 and chosen is not None and chosen is not server:
             # Whoever refused the last try like this refused the first one, too.
             self._learn(chosen, said if said is Verdict.ANSWERED else Verdict.FAULT, now, key)
         if lease is None:
@@ -145,12 +142,60 @@ class Fleet:
             self._leases.ended(outcome.id)
         elif not lease.begun:
             self._held_by(lease, server if said is Verdict.GOOD else None)
-        self._leases.release(outcome.id)
+
+    # ---------------------------------------------------------------------------------------------- news of the engines
 
     def probe(self, engine: str, probe: Probe, now: float) -> None:
         """The prober's latest look at `engine`. Raises UnknownEngine."""
         found = self._engine(engine)
+        before = found.health.ejections
         found.probed(probe, now, may_eject=self._may_eject(found))
+        if probe.cache_tokens:
+            self.cache(engine, probe.cache_tokens)
+        self._watch(found, now)
+        self._note(found, before)
+
+    def cache(self, engine: str, capacity_tokens: int) -> None:
+        """`engine`'s KV cache has room for so many tokens."""
+        found = self._engines.get(engine)
+        if found is not None and capacity_tokens > 0 and found.cache_tokens != capacity_tokens:
+            found.cache_tokens = capacity_tokens
+            self._size_index()
+
+    def calibrated(self, engine: str, tokens_per_second: float) -> None:
+        """A known prompt was computed at this rate."""
+        found = self._engines.get(engine)
+        if found is not None:
+            found.calibrated(tokens_per_second)
+
+    def take_ejected(self) -> list[str]:
+        """Names of the engines that were ejected since the last call, oldest first."""
+        names = list(self._ejected)
+        self._ejected.clear()
+        return names
+
+    # ---------------------------------------------------------------------------------------- news of other bookkeepers
+
+    def foreign(self, engine: str, uncached_tokens: int, in_flight: int) -> None:
+        """What all other deciders together have at `engine` now; replaces what was said before."""
+        found = self._engines.get(engine)
+        if found is not None:
+            found.foreign(uncached_tokens, in_flight)
+
+    def loads(self) -> dict[str, tuple[int, int]]:
+        """What this decider has at each engine: uncached tokens before their first byte, and requests."""
+        return {name: (engine.uncached_tokens, engine.in_flight) for name, engine in self._engines.items()}
+
+    def reconcile(self, engine: str, sessions: int, now: float) -> None:
+        """The edge of this host counts so many sessions at `engine`; none, twice in a row, ends what is held there."""
+        found = self._engines.get(engine)
+        if found is None:
+            return
+        if sessions == 0 and found.edge_sessions == 0 and found.in_flight:
+            self._leases.reconcile(found, now - _RECONCILED_AFTER)
+        found.edge_sessions = sessions
+
+    # --------------------------------------------------------------------------------------------------------- orders
 
     def drain(self, name: str) -> None:
         """Give `name` no new work. Raises UnknownEngine."""
@@ -161,11 +206,14 @@ class Fleet:
         self._engine(name).drain(draining=False)
 
     def expire(self, now: float) -> None:
-        """Once a second: end what is overdue (leases, bindings) and let ejected engines be tried again."""
+        """Once a second: end what is overdue (leases, bindings), try ejected engines again, look for silent ones."""
         self._leases.expire(now)
         self._bindings.expire(now)
         for engine in self._engines.values():
             engine.tick(now)
+            before = engine.health.ejections
+            self._watch(engine, now)
+            self._note(engine, before)
 
     def configure(self, settings: FleetSettings) -> None:
         """Take over new settings; engines that stay keep their health, load and drain flag, sessions their home."""
@@ -177,6 +225,10 @@ class Fleet:
         self._groups = _by_model(self._engines.values())
         self._leases.resize(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings.resize(settings.bindings_capacity, settings.bindings_ttl_seconds)
+        for name, engine in old.items():
+            if self._engines.get(name) is not engine:
+                self._index.resize(name, 0)
+        self._size_index()
 
     def snapshot(self, now: float) -> FleetSnapshot:
         """A frozen picture of everything."""
@@ -184,13 +236,20 @@ class Fleet:
             "leases_replaced": self._leases.replaced,
             "leases_evicted": self._leases.evicted,
             "leases_expired": self._leases.expired,
+            "leases_reconciled": self._leases.reconciled,
             "bindings_evicted": self._bindings.evicted,
             "bindings_expired": self._bindings.expired,
             "begun_unknown": self._unknown_begun,
             "finished_unknown": self._unknown_finished,
+            "index_lookups": self._index.lookups,
+            "index_hits": self._index.hits,
+            "index_evicted": self._index.evicted,
         }
-        engines = tuple(engine.snapshot() for engine in self._engines.values())
-        return FleetSnapshot(engines, len(self._leases), len(self._bindings), counts, now - self._born_at)
+        engines = tuple(engine.snapshot(self._index.tokens(name)) for name, engine in self._engines.items())
+        age = now - self._born_at
+        return FleetSnapshot(engines, len(self._leases), len(self._bindings), counts, age, len(self._index))
+
+    # ---------------------------------------------------------------------------------------------------------- inside
 
     def _engine(self, name: str) -> Engine:
         engine = self._engines.get(name)
@@ -198,59 +257,94 @@ class Fleet:
             raise UnknownEngine(name)
         return engine
 
+    def _size_index(self) -> None:
+        """Give the index as much room for each engine as its cache has; none when it is switched off."""
+        for name, engine in self._engines.items():
+            self._index.resize(name, engine.cache_tokens if self._settings.index_enabled else 0)
+
     def _learn(self, engine: Engine, said: Verdict, now: float, key: int | None = None) -> None:
         """Take over what a request of session `key` says about `engine`."""
+        health = engine.health
+        before = health.ejections
         if said is Verdict.GOOD:
-            engine.health.request_worked(now)
             if key is not None:
                 self._blame.worked(key)
+            if health.state is State.READY:
+                return  # nothing to forgive
+            health.request_worked(now)
         elif said is Verdict.ANSWERED:
-            if key is None or self._blame.failed(key, engine.settings.name):
-                engine.health.request_failed(now, refused=False, may_eject=self._may_eject(engine, faultless=True))
+            if key is None or self._blame.failed(key, engine.name):
+                health.request_failed(now, refused=False, may_eject=self._may_eject(engine, faultless=True))
         elif said is not Verdict.NOTHING:
-            refused = said is Verdict.REFUSED
-            engine.health.request_failed(now, refused=refused, may_eject=self._may_eject(engine))
+            health.request_failed(now, refused=said is Verdict.REFUSED, may_eject=self._may_eject(engine))
         engine.changed()
+        self._note(engine, before)
+
+    def _watch(self, engine: Engine, now: float) -> None:
+        """Eject an engine that has work and stands still."""
+        if engine.silent(now) and not engine.excused(now, *self._leases.waiting(engine)):
+            engine.health.stands_still(now, may_eject=self._may_eject(engine))
+            engine.changed()
+
+    def _note(self, engine: Engine, ejections: int) -> None:
+        """Tell of a new ejection; forget what the cache of an engine held that lost it."""
+        if engine.health.ejections != ejections:
+            self._ejected.append(engine.name)
+        if engine.health.epoch != engine.epoch_seen:
+            engine.epoch_seen = engine.health.epoch
+            self._index.drop(engine.name)
 
     def _may_eject(self, engine: Engine, *, faultless: bool = False) -> bool:
         """Whether another engine can take its work; `faultless`: one without failed requests."""
-        group = self._groups.get(engine.settings.model, ())
         return any(
             other is not engine
             and other.health.steady
             and not other.draining
             and not (faultless and other.health.failures)
-            for other in group
+            for other in self._groups.get(engine.settings.model, _NOBODY).engines
         )
 
     def _held_by(self, lease: Lease, engine: Engine | None) -> None:
         """The prompt was computed on `engine` (None: nowhere), not where it was expected: believe that instead."""
         if engine is lease.chosen:
             return
-        before = lease.prompt_tokens - lease.uncached_tokens
-        self._bindings.believe(lease.key, Belief(lease.chosen.settings.name, lease.epoch, before))
+        ask = lease.ask
+        before = ask.prompt_tokens - lease.uncached_tokens
+        self._bindings.believe(ask.key, Belief(lease.chosen.name, lease.epoch, before))
         if engine is None:
             return
-        name = engine.settings.name
-        self._bindings.believe(lease.key, Belief(name, engine.health.epoch, lease.prompt_tokens))
+        self._bindings.believe(ask.key, Belief(engine.name, engine.health.epoch, ask.prompt_tokens))
+        if ask.blocks and self._settings.index_enabled:
+            self._index.insert(engine.name, ask.blocks, ask.ends)
         if lease.settles:
-            self._bindings.move(lease.key, lease.chosen.settings.name, name)
+            self._bindings.move(ask.key, lease.chosen.name, engine.name)
 
 
-def _by_model(engines: Iterable[Engine]) -> dict[str, tuple[Engine, ...]]:
-    groups: dict[str, tuple[Engine, ...]] = {}
+_NOBODY = Group()
+_CLEAN_END = "--"
+
+
+def response_key(tenant: str, model: str, response_id: str) -> int:
+    """The key under which a stored response's engine is bound."""
+    return xxhash.xxh64_intdigest(
+        f"{len(tenant)}:{tenant}{len(model)}:{model}stored:{response_id}".encode("utf-8", "surrogatepass")
+    )
+
+
+def _by_model(engines: Iterable[Engine]) -> dict[str, Group]:
+    members: dict[str, list[Engine]] = {}
     for engine in engines:
-        groups[engine.settings.model] = (*groups.get(engine.settings.model, ()), engine)
-    return groups
+        members.setdefault(engine.settings.model, []).append(engine)
+    return {model: Group(tuple(found)) for model, found in members.items()}
 
 
 def _kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings) -> Engine:
     if old is None or (old.settings.url, old.settings.model) != (wanted.url, wanted.model):
-        return Engine(wanted, settings.limits)
-    old.configure(wanted, settings.limits)
+        return Engine(wanted, settings)
+    old.configure(wanted, settings)
     return old
 
 
-def _seen(group: tuple[Engine, ...]) -> str:
-    states = Counter("draining" if engine.draining else engine.state.value for engine in group)
+def _seen(group: Group) -> str:
+    states = Counter("draining" if engine.draining else engine.state.value for engine in group.engines)
     return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none is configured"

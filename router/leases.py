@@ -1,27 +1,27 @@
 """Leases: what each request in flight holds of an engine, given back exactly once.
 
-Every operation is O(1). The table is ordered by age, because all leases live equally long: the oldest is first.
+Every operation on the request path is O(1). The table is ordered by age, because all leases live equally long: the
+oldest is first. Ages are monotonic seconds: a clock that is set does not matter.
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass
+
+import msgspec
 
 from router.engine import Engine
+from router.parse import Ask
 
 
-@dataclass(slots=True)
-class Lease:
+class Lease(msgspec.Struct, gc=False):
     """One request's hold. `chosen`: where the decision sent it; `holder`: where its load is counted now.
 
     `epoch`: the life of `chosen`'s cache that the decision counted on. `taken_at`: monotonic seconds.
     `settles`: the decision made `chosen` the session's home.
     """
 
-    id: str
-    key: int
+    ask: Ask
     chosen: Engine
     holder: Engine
-    prompt_tokens: int
     uncached_tokens: int
     taken_at: float
     epoch: int = 0
@@ -40,22 +40,23 @@ class Leases:
         self._ttl = ttl_seconds
         self._by_id: OrderedDict[str, Lease] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
-        self.replaced = self.evicted = self.expired = 0
+        self.replaced = self.evicted = self.expired = self.reconciled = 0
 
     def __len__(self) -> int:
         return len(self._by_id)
 
     def take(self, lease: Lease) -> None:
         """Count `lease`. One of the same id is given back first, and so is the oldest when the table is full."""
-        if self.release(lease.id) is not None:
+        name, now = lease.ask.id, lease.taken_at
+        if name in self._by_id:
+            self.release(name)
             self.replaced += 1
         elif len(self._by_id) >= self._capacity:
             self._drop(self._by_id.popitem(last=False)[1])
             self.evicted += 1
-        self._by_id[lease.id] = lease
-        lease.holder.take(lease.uncached_tokens)
-        lease.chosen.health.chosen(lease.id, lease.taken_at)
-        lease.chosen.changed()
+        self._by_id[name] = lease
+        lease.holder.take(lease.uncached_tokens, now)
+        lease.chosen.health.chosen(name, now)
 
     def ended(self, request_id: str) -> None:
         """The end of a request without a lease was heard; the latest such ids are kept."""
@@ -79,16 +80,23 @@ class Leases:
             self._drop(self._by_id.popitem(last=False)[1])
             self.evicted += 1
 
-    def begin(self, request_id: str, server: Engine | None) -> Lease | None:
-        """Give back the prefill load; the request counts at `server` from now on. None: unknown, or not the first."""
+    def begin(self, request_id: str, server: Engine | None, now: float, *, served: bool) -> Lease | None:
+        """Give back the prefill load; the request counts at `server` from now on. None: unknown, or not the first.
+
+        `served`: `server` has computed the prompt.
+        """
         lease = self._by_id.get(request_id)
         if lease is None or lease.begun:
             return None
         lease.begun = True
-        lease.holder.prefilled(lease.uncached_tokens)
-        if server is not None and server is not lease.holder:
-            lease.holder.give_back()
-            server.take(0)
+        holder = lease.holder
+        if served and server is holder:
+            holder.prefilled(lease.uncached_tokens, now)
+            return lease
+        holder.spared(lease.uncached_tokens)
+        if server is not None and server is not holder:
+            holder.give_back()
+            server.take(0, now)
             lease.holder = server
         return lease
 
@@ -102,15 +110,29 @@ class Leases:
     def expire(self, now: float) -> None:
         """Give back what nobody gave back in time."""
         while self._by_id:
-            oldest = next(iter(self._by_id.values()))
+            name, oldest = next(iter(self._by_id.items()))
             if oldest.taken_at + self._ttl > now:
                 return
-            self.release(oldest.id)
+            self.release(name)
             self.expired += 1
+
+    def reconcile(self, engine: Engine, older_than: float) -> None:
+        """Give back what is held at `engine` since before `older_than`: the edge has nobody there. Walks over all."""
+        lost = [name for name, lease in self._by_id.items() if lease.holder is engine and lease.taken_at <= older_than]
+        for name in lost:
+            self.release(name)
+        self.reconciled += len(lost)
+
+    def waiting(self, engine: Engine) -> tuple[int, int]:
+        """How many requests wait for a first byte at `engine`, and the most tokens one needs. Walks over all."""
+        tokens = [lease.uncached_tokens for lease in self._by_id.values() if lease.holder is engine and not lease.begun]
+        return len(tokens), max(tokens, default=0)
 
     def _drop(self, lease: Lease) -> None:
         if not lease.begun:
-            lease.holder.prefilled(lease.uncached_tokens)
+            lease.holder.spared(lease.uncached_tokens)
         lease.holder.give_back()
-        lease.chosen.health.ended(lease.id)
-        lease.chosen.changed()
+        health = lease.chosen.health
+        if health.trial is not None:
+            health.ended(lease.ask.id)
+            lease.chosen.changed()

@@ -1,8 +1,10 @@
 """Is an engine alive? One state machine per engine, fed by probes, by requests and by time.
 
-Two separate witnesses, because each is blind somewhere: a frozen engine still answers its health check, and an idle
-engine has no requests. So requests that failed are only forgiven by a request that worked, and failed probes
-only by a probe that worked.
+Three separate witnesses, because each is blind somewhere: a frozen engine may still answer its health check, an idle
+engine has no requests, and tokens only advance where there is work. So requests that failed are only forgiven by a
+request that worked, failed probes only by a probe that worked, and an engine that stood still only by progress.
+A probe that timed out while something came from the engine tells of a busy engine, not of a dead one: it counts for
+nothing.
 """
 
 from dataclasses import dataclass
@@ -36,15 +38,22 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """One look at an engine.
+    """One look at an engine; everything but `ok` is None when it was not read.
 
-    `kv_usage`: 0…1, None when it was not read. `epoch_hint`: something that stays the same for one life of
-    the engine's process (its start time), None when unknown.
+    `kv_usage`: 0…1. `epoch_hint`: something that stays the same for one life of the engine's process (its start
+    time). `progress`: a sum of counters and gauges that changes while the engine computes. `prompt_tokens`: prompt
+    tokens of all requests so far. `busy`: requests that it runs or that wait in it. `cache_tokens`: the size of its KV
+    cache. `waited_seconds`: how long a look took that ended in nothing but a time-out.
     """
 
     ok: bool
     kv_usage: float | None = None
     epoch_hint: float | None = None
+    progress: float | None = None
+    prompt_tokens: float | None = None
+    busy: float | None = None
+    cache_tokens: int | None = None
+    waited_seconds: float | None = None
 
 
 class Liveness:
@@ -58,10 +67,15 @@ class Liveness:
         "_probe_successes",
         "_since",
         "_until",
+        "advanced_at",
+        "eject_reason",
+        "ejections",
         "epoch",
         "failures",
         "limits",
         "probe_failures",
+        "returned_at",
+        "stalled",
         "state",
         "trial",
     )
@@ -73,6 +87,11 @@ class Liveness:
         self.probe_failures = 0
         self.trial: str | None = None
         self.limits = limits
+        self.advanced_at = 0.0
+        self.stalled = False
+        self.ejections = 0
+        self.eject_reason = ""
+        self.returned_at: float | None = None
         self._probe_successes = 0
         self._probe_failed = False
         self._ejections = 0
@@ -96,11 +115,25 @@ class Liveness:
         if self.state is State.PROBING:
             self.trial = request_id
             self._until = now + self.limits.trial_seconds
+            self.advanced(now)  # it is judged by this request, not by what hung there before
 
     def ended(self, request_id: str) -> None:
         """The request is over; if it was the trial and settled nothing, another may be."""
         if self.trial == request_id:
             self.trial = None
+
+    def advanced(self, now: float) -> None:
+        """Something came from the engine, or its counters moved."""
+        self.advanced_at = now
+        self.stalled = False
+
+    def stands_still(self, now: float, *, may_eject: bool) -> None:
+        """It has had work and has not advanced for too long."""
+        self.stalled = True
+        if self.state is State.PROBING or (self.steady and may_eject):
+            self._eject(now, "stalled")
+        elif self.state is State.READY:
+            self.state = State.SUSPECT
 
     def request_worked(self, now: float) -> None:
         """An answer came."""
@@ -114,12 +147,12 @@ class Liveness:
         """A transport error or a 5xx answer; `refused`: nobody listened."""
         self._cache_lost = self._cache_lost or refused
         if self.state is State.PROBING:
-            self._eject(now)
+            self._eject(now, "trial failed")
         elif self.steady:
             self.failures += 1
             self.state = State.SUSPECT
             if may_eject and self.failures >= self.limits.eject_after:
-                self._eject(now)
+                self._eject(now, "requests failed")
 
     def probed(self, probe: Probe, now: float, *, may_eject: bool) -> None:
         """The prober looked."""
@@ -128,7 +161,7 @@ class Liveness:
             return
         self.probe_failures = 0
         self._probe_successes += 1
-        self._compare(probe.epoch_hint)
+        self._compare(probe.epoch_hint, now)
         if self._risen():
             self._ready(now)
 
@@ -153,39 +186,49 @@ class Liveness:
         if self.state is State.EJECTED:
             self._probe_failed = True
         elif self.state is State.PROBING or (self.state is State.SUSPECT and may_eject):
-            self._eject(now)
+            self._eject(now, "probes failed")
             self._probe_failed = True
 
     def _risen(self) -> bool:
         if self.state is State.SUSPECT:
-            return self.failures == 0
+            return self.failures == 0 and not self.stalled
         enough = self._probe_successes >= self.limits.probe_rise_after
         return enough and (self.state is State.STARTING or (self.state is State.EJECTED and self._probe_failed))
 
     def _ready(self, now: float) -> None:
+        if self._cache_lost:
+            self._new_life(now)
+            self._cache_lost = False
         if self.state is not State.READY:
             self._since = now
+        if self.state is State.EJECTED or self.state is State.PROBING:
+            self.returned_at = now
         self.state = State.READY
         self.failures = 0
         self.trial = None
+        self.stalled = False
         self._probe_failed = False
-        if self._cache_lost:
-            self.epoch += 1
-            self._cache_lost = False
 
-    def _eject(self, now: float) -> None:
+    def _new_life(self, now: float) -> None:
+        self.epoch += 1
+        if self.state is not State.STARTING:
+            self.returned_at = now
+
+    def _eject(self, now: float, reason: str) -> None:
         doublings = min(self._ejections, _MAX_DOUBLINGS)
         self._until = now + min(self.limits.eject_seconds * 2**doublings, self.limits.eject_max_seconds)
         self._ejections += 1
+        self.ejections += 1
+        self.eject_reason = reason
         self.state = State.EJECTED
         self.failures = 0
         self.trial = None
 
-    def _compare(self, hint: float | None) -> None:
+    def _compare(self, hint: float | None, now: float) -> None:
         if hint is None:
             return
         if self._hint is not None and self._hint != hint:
-            self.epoch += 1
+            self._new_life(now)
         if self._hint is not None:
             self._cache_lost = False
         self._hint = hint

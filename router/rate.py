@@ -1,0 +1,80 @@
+"""How many uncached prompt tokens an engine computes in a second, learnt from its first bytes. Pure.
+
+An engine computes prompts one after the other, so a stretch of time in which it always had one to compute tells its
+rate: the tokens of all prompts whose first byte came in that stretch, over its length. A stretch begins when work
+comes to an engine that had none, or where the last one ended; it ends when nothing is left to compute, or after a
+few first bytes. Counting whole stretches, and not each request by itself, keeps the prompt that is half computed when
+another one arrives from being counted twice. Decoding in between, small prompts and the way to the edge all make a
+stretch look slow, nothing makes it look fast for long: the rate is the 90th percentile of the last stretches. What
+was measured with a known prompt (or configured) bounds it: nothing seen here moves the rate by more than a factor of 2.
+"""
+
+import math
+from collections import deque
+
+_FEWEST_TOKENS = 256  # below, the way to the edge is longer than the computing
+_MOST_FIRST_BYTES = 16  # in a stretch: prompts of one batch answer at once, which blurs the ends of a short one
+_KEPT = 64
+_FEWEST = 8
+_PERCENTILE = 0.9
+_CLAMP = (0.5, 2.0)
+
+
+class PrefillRate:
+    """One engine's rate: `value` in tokens per second, never further than a factor of 2 from `calibrated`."""
+
+    __slots__ = ("_first_bytes", "_fresh", "_samples", "_since", "_tokens", "calibrated", "value")
+
+    def __init__(self, calibrated: float) -> None:
+        self._samples: deque[float] = deque(maxlen=_KEPT)
+        self._fresh = False
+        self._since: float | None = None
+        self._tokens = self._first_bytes = 0
+        self.calibrated = self.value = calibrated
+
+    def calibrate(self, tokens_per_second: float) -> None:
+        """Take over what a known prompt took; a rate that is no positive number is ignored."""
+        if tokens_per_second > 0 and math.isfinite(tokens_per_second):
+            self.calibrated = tokens_per_second
+            self.value = self._estimate()
+
+    def works(self, now: float) -> None:
+        """The engine had nothing to compute, and has now."""
+        self._since = now
+        self._tokens = self._first_bytes = 0
+
+    def done(self, tokens: int, now: float, *, idle: bool) -> None:
+        """A first byte came, `tokens` were computed for it; `idle`: nothing is left to compute."""
+        if self._since is None:
+            if not idle:
+                self.works(now)
+            return
+        self._tokens += tokens
+        self._first_bytes += 1
+        if idle or self._first_bytes >= _MOST_FIRST_BYTES:
+            seconds = now - self._since
+            if self._tokens >= _FEWEST_TOKENS and seconds > 0:
+                self._samples.append(self._tokens / seconds)
+                self._fresh = True
+            self.void()
+            if not idle:
+                self.works(now)
+
+    def void(self) -> None:
+        """Something else happened there (an abort, another decider's work): this stretch says nothing."""
+        self._since = None
+
+    def refresh(self) -> bool:
+        """Take over what was seen since the last call; return whether `value` changed."""
+        if not self._fresh:
+            return False
+        self._fresh = False
+        before, self.value = self.value, self._estimate()
+        return self.value != before
+
+    def _estimate(self) -> float:
+        if len(self._samples) < _FEWEST:
+            return self.calibrated
+        seen = sorted(self._samples)[math.ceil(_PERCENTILE * len(self._samples)) - 1]
+        low, high = _CLAMP
+        return min(max(seen, low * self.calibrated), high * self.calibrated)
