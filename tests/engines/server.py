@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from tests.engines import tokens
-from tests.engines.ask import Answer, Ask, Json
+from tests.engines.ask import Answer, Ask, Json, make
 from tests.engines.config import EngineConfig
 from tests.engines.dialects import Chat, Completions, Dialect, prompt_of
 from tests.engines.engine import Engine
@@ -43,6 +43,7 @@ class Server:
         return [
             *inference,
             web.post("/v1/embeddings", self.embed),
+            web.post("/v1/audio/transcriptions", self.transcribe),
             web.post("/tokenize", self.tokenize),
             web.get("/v1/models", self.models),
             web.get("/health", self.health),
@@ -94,6 +95,24 @@ class Server:
         usage = {"prompt_tokens": used, "completion_tokens": 0, "total_tokens": used}
         head: Json = {"id": _id(request, "embd-"), "object": "list", "created": _now(), "model": ask.model}
         return _json({**head, "data": data, "usage": usage}, self._headers())
+
+    async def transcribe(self, request: web.Request) -> web.StreamResponse:
+        """Speech as a form: the answer tells how many bytes were heard; streamed as vLLM streams a chat."""
+        self._refuse(request)
+        form = await request.post()
+        model, file = str(form.get("model", self.config.model)), form.get("file")
+        if model != self.config.model:
+            raise ApiError(404, f"The model `{model}` does not exist.")
+        if not isinstance(file, web.FileField):
+            raise ApiError(400, "file: Field required")
+        heard = len(file.file.read())
+        ask = make({"model": model, "stream": form.get("stream") == "true"}, tokens.pad("speech"), None, 8)
+        async with self.engine.generate(ask.prompt, "", ask.answer_tokens, "stop") as generation:
+            if ask.stream:
+                return await self._stream(request, Chat(), Answer(_id(request, "trsc-"), _now(), ask, generation))
+            await generation.complete()
+        usage: Json = {"type": "duration", "seconds": heard // 32_000}
+        return _json({"text": f"{heard} bytes heard", "usage": usage}, self._headers())
 
     async def tokenize(self, request: web.Request) -> web.Response:
         """Token ids of a prompt or of a chat."""

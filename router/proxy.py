@@ -1,0 +1,292 @@
+"""The rare request that HAProxy cannot place: what decides stands beyond its buffer, or in a form's last field.
+
+The body is read whole, decided on by the same rules as all others, and sent to an engine from here; the answer is
+streamed through. Only the edge talks to this side: who asks, and how urgently, is what its headers say.
+
+Before the first byte of an answer another engine is tried, at most `retries` times; after it, never. A client that
+leaves takes the engine's work with it: the server cancels the handler, which closes the connection to the engine.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import aiohttp
+import msgspec
+from aiohttp import web
+from yarl import URL
+
+from router.errors import NeedsProxy, Refused, openai_body
+from router.fleet import EngineSnapshot, Fleet, Outcome
+from router.forward import Begun, Failed, Times, answer_headers, begin, more, request_headers, session
+from router.metrics import Tally
+from router.parse import Ask, ParseSettings, Request, parse
+from router.pick import Choice
+from router.spool import Spool, read
+
+logger = logging.getLogger(__name__)
+
+Choose = Callable[[Request], Awaitable[tuple[Ask, Choice]]]
+
+_CLIENT_LEFT = 499  # in the books only: nobody is there to read it
+_RETRIED_STATUS = 503
+_FORM = "multipart/form-data"
+_SHUTDOWN_SECONDS = 30.0
+_LINGER_SECONDS = 1.0  # for the rest of a body that was refused before its end
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Sizes in bytes, durations in seconds. `headers`: those that may name a session, first found first.
+
+    `spool_bytes`: bodies held at once, all together. `engine_key`: what engines want to see from us, empty for nothing.
+    """
+
+    parse: ParseSettings
+    headers: tuple[str, ...] = ()
+    times: Times = field(default_factory=Times)
+    retries: int = 3
+    max_body_bytes: int = 16_777_216
+    spool_bytes: int = 268_435_456
+    request_seconds: float = 30.0
+    engine_key: str = ""
+
+
+@dataclass(slots=True)
+class _Job:
+    """One request on its way: what was asked, where it goes, and how it stands. `room`: what its body holds."""
+
+    request: web.Request
+    room: AsyncExitStack
+    body: bytes
+    ask: Ask
+    choice: Choice
+    tried: list[str] = field(default_factory=list)
+    status: int = 0
+    termination: str = "--"
+    begun: bool = False
+
+    @property
+    def why(self) -> str:
+        """The decision's reason, unless another engine than the chosen one answered."""
+        return self.choice.why.value if self.tried[-1] == self.choice.engine else "retry"
+
+
+class Proxy:
+    """The handlers. `choose` decides and takes a lease, as for a question of the edge; it raises Refused."""
+
+    def __init__(self, settings: ProxySettings, fleet: Fleet, tally: Tally, choose: Choose | None = None) -> None:
+        self._settings = settings
+        self._fleet = fleet
+        self._tally = tally
+        self._choose = choose or self._decide
+        self._spool = Spool(settings.max_body_bytes, settings.spool_bytes, settings.request_seconds)
+        self._http: aiohttp.ClientSession | None = None
+        self.counts: Counter[str] = Counter(requests=0, refused=0, retried=0, left=0)
+
+    def application(self) -> web.Application:
+        """Return the application. It counts on handlers that are cancelled when their client leaves: see `runner`."""
+        app = web.Application()
+        app.router.add_route("*", "/{path:.*}", self._handle)
+        app.cleanup_ctx.append(self._client)
+        return app
+
+    def runner(self) -> web.AppRunner:
+        """Return what serves the application, once it is set up and has a site."""
+        return web.AppRunner(
+            self.application(),
+            access_log=None,
+            handler_cancellation=True,
+            auto_decompress=False,
+            lingering_time=_LINGER_SECONDS,
+            shutdown_timeout=_SHUTDOWN_SECONDS,
+        )
+
+    async def _client(self, _: web.Application) -> AsyncIterator[None]:
+        async with session(self._settings.times) as self._http:
+            yield
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
+        self.counts["requests"] += 1
+        try:
+            async with AsyncExitStack() as room:
+                return await self._serve(await self._take(request, room))
+        except Refused as refused:
+            self.counts["refused"] += 1
+            return _refusal(refused, request)
+        except Exception:
+            self._tally.fault(logger, "a request could not be passed on")
+            return _refusal(Refused(500, "internal_error", "router: it failed on this request"), request)
+
+    async def _take(self, request: web.Request, room: AsyncExitStack) -> _Job:
+        most = await room.enter_async_context(self._spool.room(request.content_length))
+        try:
+            async with asyncio.timeout(self._settings.request_seconds):
+                body = await read(request.content, most)
+        except TimeoutError:
+            message = "body: it did not arrive completely in time: send it faster, or a shorter one"
+            raise Refused(408, "timeout_error", message, code="request_timeout") from None
+        return _Job(request, room, body, *await self._choose(self._read(request, body)))
+
+    def _read(self, request: web.Request, body: bytes) -> Request:
+        """The request as the edge would have asked about it, had its buffer been large enough."""
+        kind = request.headers.get("content-type", "")
+        source = next((name for name in self._settings.headers if request.headers.get(name)), "")
+        seen = body if kind.lower().startswith(_FORM) else model_first(body, self._settings.parse.buffer_bytes)
+        return Request(
+            id=request.headers.get("x-ironrack-lease") or uuid.uuid4().hex,
+            method=request.method,
+            path=request.rel_url.raw_path,
+            content_type=kind,
+            session=request.headers.get(source, "") if source else "",
+            source=source,
+            tenant=request.headers.get("x-ironrack-tenant") or "-",
+            size=max(len(body), len(seen)),
+            body=seen,
+            priority_class=request.headers.get("x-ironrack-class", ""),
+        )
+
+    async def _decide(self, request: Request) -> tuple[Ask, Choice]:
+        try:
+            ask = parse(request, self._settings.parse)
+        except NeedsProxy:
+            raise _no_model() from None
+        choice = self._fleet.decide(ask, time.monotonic())
+        self._tally.decided(choice.engine, choice.why, ask.source, ask.prompt_tokens, choice.uncached_tokens)
+        return ask, choice
+
+    async def _serve(self, job: _Job) -> web.StreamResponse:
+        try:
+            begun = await self._begin(job)
+            await job.room.aclose()  # nobody is asked a second time from here on
+            return await self._stream(job, begun)
+        except Refused as refused:
+            job.status = refused.status
+            raise
+        except (asyncio.CancelledError, ConnectionResetError):
+            # Either says that the client is gone. Of that an engine is not guilty.
+            job.status, job.termination = job.status or _CLIENT_LEFT, "CD" if job.begun else "CH"
+            self.counts["left"] += 1
+            raise
+        finally:
+            self._finish(job)
+
+    async def _begin(self, job: _Job) -> Begun:
+        """The beginning of an answer, of the chosen engine or of another. Raises Refused when none gave one."""
+        engine = self._next(job)
+        while engine is not None:
+            job.tried.append(engine.name)
+            other = self._next(job) if len(job.tried) <= self._settings.retries else None
+            try:
+                begun = await self._try(job, engine)
+            except Failed as failed:
+                job.termination = failed.termination
+                if other is None or not failed.again:
+                    raise _unanswered(engine.name, failed) from failed
+            else:
+                if begun.answer.status != _RETRIED_STATUS or other is None:
+                    job.termination = "--"
+                    return begun
+                begun.answer.close()
+            self.counts["retried"] += 1
+            engine = other
+        raise _unanswered(job.choice.engine, Failed("SC", "is not configured any more"))
+
+    async def _try(self, job: _Job, engine: EngineSnapshot) -> Begun:
+        assert self._http is not None
+        headers = request_headers(job.request.headers, len(job.body), self._settings.engine_key)
+        return await begin(self._http, URL(engine.url + job.request.raw_path, encoded=True), headers, job.body)
+
+    def _next(self, job: _Job) -> EngineSnapshot | None:
+        """The chosen engine, then of those that were not tried yet the one with the fewest requests."""
+        engines = self._fleet.snapshot(time.monotonic()).engines
+        if not job.tried:
+            return next((each for each in engines if each.name == job.choice.engine), None)
+        able = (each for each in engines if each.model == job.ask.model and each.available)
+        return min((each for each in able if each.name not in job.tried), key=lambda each: each.in_flight, default=None)
+
+    async def _stream(self, job: _Job, begun: Begun) -> web.StreamResponse:
+        answer = begun.answer
+        job.status, job.begun = answer.status, True
+        self._fleet.begun(job.ask.id, job.tried[-1], time.monotonic(), answer.status)
+        response = web.StreamResponse(status=answer.status, reason=answer.reason)
+        response.headers.update(answer_headers(answer.headers, job.tried[-1], job.why))
+        try:
+            await response.prepare(job.request)
+            piece = begun.first
+            while piece:
+                await response.write(piece)
+                piece = await more(answer)
+            await response.write_eof()
+        except Failed as failed:
+            job.termination = failed.termination
+            _break_off(job.request)
+        finally:
+            answer.close()
+        return response
+
+    def _finish(self, job: _Job) -> None:
+        """As the edge would tell of a request: who served it, whom it was meant for, and how it ended."""
+        server = job.tried[-1] if job.tried else ""
+        retries = max(len(job.tried) - 1, 0)
+        outcome = Outcome(job.ask.id, server, job.status, job.termination, retries, job.choice.engine)
+        self._fleet.finished(outcome, time.monotonic())
+        self._tally.ended(server, job.status, retries)
+
+
+class _Named(msgspec.Struct):
+    model: str | None = None
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
+def model_first(body: bytes, most: int) -> bytes:
+    """The first `most` bytes of a JSON object, preceded by its `model` wherever that stands.
+
+    Reading on takes no more memory for a body of megabytes than for one that the edge could buffer. Raises
+    Refused (400) where such a body is no JSON object, or names no model.
+    """
+    if len(body) <= most:
+        return body
+    try:
+        model = _NAMED.decode(body).model
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        model = None
+    if model is None:
+        raise _no_model()
+    opening = body.find(b"{")
+    return b'{"model":' + msgspec.json.encode(model) + b"," + body[opening + 1 : opening + 1 + most]
+
+
+def _no_model() -> Refused:
+    message = "model: nothing in the whole body: a text is needed, in a JSON object; GET /v1/models lists the names"
+    return Refused(400, "invalid_request_error", message, param="model", code="missing_model")
+
+
+def _unanswered(engine: str, failed: Failed) -> Refused:
+    if failed.termination == "SC":
+        message = f"engine: {engine} {failed}, and no other is left: try again in 1 s"
+        return Refused(503, "service_unavailable_error", message, code="no_engine", retry_after=1)
+    if failed.termination == "sH":
+        return Refused(504, "timeout_error", f"engine: {engine} {failed}: try again", code="engine_timeout")
+    return Refused(502, "bad_gateway_error", f"engine: {engine} {failed}: try again", code="bad_gateway")
+
+
+def _refusal(refused: Refused, request: web.Request) -> web.Response:
+    body = openai_body(refused, request.headers.get("x-request-id", ""))
+    headers = {"x-error-source": "router"}
+    if refused.retry_after is not None:
+        headers["retry-after"] = str(refused.retry_after)
+    return web.Response(status=refused.status, body=body, headers=headers, content_type="application/json")
+
+
+def _break_off(request: web.Request) -> None:
+    """End the connection where the engine ended its own: an answer without its end must not look whole."""
+    if request.transport is not None:
+        request.transport.close()

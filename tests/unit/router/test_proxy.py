@@ -1,0 +1,386 @@
+"""Requests that must be read whole: decided like all others, streamed through, and nothing of theirs is left behind."""
+
+import asyncio
+import hashlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from router.errors import Refused
+from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
+from router.forward import Times
+from router.metrics import Tally
+from router.parse import ParseSettings
+from router.proxy import Proxy, ProxySettings, model_first
+from tests.support.until import until
+
+CHAT = "/v1/chat/completions"
+SETTINGS = ProxySettings(
+    parse=ParseSettings(models=("tiny", "big"), buffer_bytes=4096),
+    headers=("x-session-id",),
+    times=Times(connect=5, silence=30),
+    max_body_bytes=4_000_000,
+)
+Handler = Callable[[web.Request], Any]
+
+
+class Engine:
+    """A small engine that does what `plan` says, and remembers what it saw."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.plan: Handler = self.echo
+        self.seen: list[web.Request] = []
+        self.aborted = 0
+        self.url = ""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        self.seen.append(request)
+        try:
+            answer = await self.plan(request)
+        except asyncio.CancelledError:
+            self.aborted += 1
+            raise
+        assert isinstance(answer, web.StreamResponse)
+        return answer
+
+    async def echo(self, request: web.Request) -> web.StreamResponse:
+        body = await request.read()
+        digest = hashlib.sha256(body).hexdigest()
+        return web.json_response({"engine": self.name, "sha256": digest, "headers": dict(request.headers)})
+
+    async def stream(self, request: web.Request) -> web.StreamResponse:
+        """Two pieces, then silence."""
+        await request.read()
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for piece in (b"data: 0\n\n", b"data: 1\n\n"):
+            await response.write(piece)
+        await asyncio.Event().wait()
+        return response
+
+    async def silent(self, _: web.Request) -> web.StreamResponse:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def full(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.Response(status=503, text="full")
+
+    async def reset(self, request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def headers_only(self, request: web.Request) -> web.StreamResponse:
+        """Headers, and then it dies."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        return await self.reset(request)
+
+    async def half(self, request: web.Request) -> web.StreamResponse:
+        """The first piece, and then it dies."""
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        await response.write(b"data: 0\n\n")
+        while not self.released.is_set():
+            await self.released.wait()
+        return await self.reset(request)
+
+    @property
+    def released(self) -> asyncio.Event:
+        """Set to let `half` go on."""
+        return self.__dict__.setdefault("_released", asyncio.Event())  # type: ignore[no-any-return]  # set above
+
+
+class Desk:
+    """A proxy over real sockets, two engines of `tiny` and one of `big` behind it."""
+
+    def __init__(self, http: aiohttp.ClientSession, stack: AsyncExitStack) -> None:
+        self.http = http
+        self._stack = stack
+        self.engines = {name: Engine(name) for name in "abc"}
+        self.url = ""
+
+    async def start(self, settings: ProxySettings = SETTINGS) -> "Desk":
+        for engine in self.engines.values():
+            app = web.Application(client_max_size=1 << 30)
+            app.router.add_post("/{path:.*}", engine.handle)
+            engine.url = await self._serve(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1))
+        wanted = tuple(
+            EngineSettings(name, engine.url, "big" if name == "c" else "tiny") for name, engine in self.engines.items()
+        )
+        self.fleet = Fleet(FleetSettings(wanted), 0.0)
+        for name in self.engines:
+            self.fleet.probe(name, Probe(ok=True), 0.0)
+        self.tally = Tally("abc", ("x-session-id", "fingerprint"))
+        self.proxy = Proxy(settings, self.fleet, self.tally)
+        self.url = await self._serve(self.proxy.runner())
+        return self
+
+    async def _serve(self, runner: web.AppRunner) -> str:
+        await runner.setup()
+        self._stack.push_async_callback(runner.cleanup)
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{runner.addresses[0][1]}"
+
+    def post(self, body: object, path: str = CHAT, **headers: str) -> Any:
+        octets = body if isinstance(body, bytes) else json.dumps(body).encode()
+        data = io.BytesIO(octets)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.http.post(self.url + path, data=data, headers=named)
+
+    def leases(self) -> int:
+        return self.fleet.snapshot(1.0).leases
+
+    def loads(self) -> set[tuple[int, int]]:
+        return {(engine.in_flight, engine.uncached_tokens) for engine in self.fleet.snapshot(1.0).engines}
+
+
+@pytest_asyncio.fixture
+async def desk() -> AsyncIterator[Desk]:
+    async with AsyncExitStack() as stack:
+        http = await stack.enter_async_context(aiohttp.ClientSession())
+        found = Desk(http, stack)
+        yield found
+        if found.url:
+            await until(lambda: found.leases() == 0 and found.loads() == {(0, 0)}, "nothing is held any more")
+            assert found.proxy._spool.held == 0
+
+
+def question(model: str = "tiny", pad: int = 10_000) -> dict[str, object]:
+    """The model stands behind more than the edge could buffer."""
+    return {"messages": [{"role": "user", "content": "x" * pad}], "model": model}
+
+
+async def test_model_is_found_wherever_it_stands(desk: Desk) -> None:
+    """Behind a prompt larger than the buffer, the last word of the body decides; every byte reaches the engine."""
+    await desk.start()
+    body = json.dumps(question("big", 1_000_000)).encode()
+    async with desk.post(body) as answer:
+        seen = await answer.json()
+    assert (answer.status, seen["engine"], seen["sha256"]) == (200, "c", hashlib.sha256(body).hexdigest())
+    assert (answer.headers["x-served-by"], answer.headers["x-route-reason"]) == ("c", "new")
+
+
+async def test_session_stays_at_its_engine(desk: Desk) -> None:
+    """The same key as for a question of the edge: the second turn goes home."""
+    await desk.start()
+    served = []
+    for turn in range(4):
+        async with desk.post(question(pad=10_000 + turn), x_session_id="s") as answer:
+            served.append((answer.headers["x-served-by"], answer.headers["x-route-reason"]))
+    assert served == [(served[0][0], "new"), *[(served[0][0], "home")] * 3]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (question("none"), 404, "model_not_found"),
+        ({"messages": [], "pad": "x" * 10_000}, 400, "missing_model"),
+        (b"[" * 100_000, 400, "missing_model"),
+        (b'{"model": "tiny"', 400, None),
+        (b'{"pad": "%s", "model": {}}' % (b"x" * 10_000), 400, "missing_model"),
+        (b"x" * 4_000_001, 413, "request_too_large"),
+    ],
+)
+async def test_refusal_has_openais_shape(desk: Desk, body: object, status: int, code: str | None) -> None:
+    """What cannot be served is told as everywhere else, and no engine hears of it."""
+    await desk.start()
+    async with desk.post(body, x_request_id="req-7") as answer:
+        found = await answer.json()
+    assert (answer.status, found["error"]["code"], found["request_id"]) == (status, code, "req-7")
+    assert answer.headers["x-error-source"] == "router"
+    assert not any(engine.seen for engine in desk.engines.values())
+
+
+@pytest.mark.parametrize(("path", "method", "status"), [("/other", "POST", 404), (CHAT, "GET", 405)])
+async def test_only_the_known_paths_are_served(desk: Desk, path: str, method: str, status: int) -> None:
+    """The proxy is no way around the edge's list of paths."""
+    await desk.start()
+    async with desk.http.request(method, desk.url + path, data=b"{}") as answer:
+        assert answer.status == status
+
+
+async def test_chunked_body_without_length_is_bounded(desk: Desk) -> None:
+    """Nobody said how long it would be: it is cut off at the limit."""
+    await desk.start()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(100):
+            yield b"x" * 65_536
+
+    async with desk.http.post(desk.url + CHAT, data=pieces()) as answer:
+        assert answer.status == 413
+
+
+async def test_headers_of_a_connection_stay_with_it(desk: Desk) -> None:
+    """Hop-by-hop headers, those they name, and what only the edge and the router say, end here."""
+    await desk.start()
+    sent = {
+        "connection": "x_gone",
+        "x_gone": "1",
+        "te": "trailers",
+        "x_kept": "1",
+        "authorization": "Bearer client",
+        "x_ironrack_tenant": "acme",
+        "x_ironrack_priority": "3",
+        "x_served_by": "me",
+    }
+    async with desk.post(question(), **{**sent, "connection": "x-gone"}) as answer:
+        seen = {name.lower(): value for name, value in (await answer.json())["headers"].items()}
+    assert {"x-gone", "te", "x-ironrack-tenant", "x-served-by", "transfer-encoding"}.isdisjoint(seen)
+    assert (seen["x-kept"], seen["x-ironrack-priority"], seen["authorization"]) == ("1", "3", "Bearer client")
+
+
+async def test_engines_key_replaces_the_clients(desk: Desk) -> None:
+    """Where engines want a key, they see ours and never the client's."""
+    await desk.start(replace(SETTINGS, engine_key="k-7"))
+    async with desk.post(question(), authorization="Bearer client") as answer:
+        assert (await answer.json())["headers"]["Authorization"] == "Bearer k-7"
+
+
+async def test_answer_is_not_held_back(desk: Desk) -> None:
+    """Pieces pass as they come: the first one is here while the engine still works."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = engine.stream
+    async with desk.post(question()) as answer:
+        seen = b""
+        while seen != b"data: 0\n\ndata: 1\n\n":
+            seen += await answer.content.readany()
+        assert desk.leases() == 1
+        assert answer.headers["content-type"] == "text/event-stream"
+        assert {load[1] for load in desk.loads()} == {0}, "prefill load goes with the first byte"
+
+
+@pytest.mark.parametrize("begun", [False, True])
+async def test_client_that_leaves_takes_the_engines_work_with_it(desk: Desk, begun: bool) -> None:
+    """Before the first byte or in the middle of a stream: the engine sees the abort, and is not blamed."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = engine.stream if begun else engine.silent
+
+    async def client() -> None:
+        async with desk.post(question()) as answer:
+            await answer.content.readany()
+            await asyncio.Event().wait()
+
+    leaving = asyncio.ensure_future(client())
+    await until(lambda: any(engine.seen for engine in desk.engines.values()), "the engine has the request")
+    if begun:
+        await until(lambda: {load[1] for load in desk.loads()} == {0}, "the stream has begun")
+    leaving.cancel()
+    await until(lambda: any(engine.aborted for engine in desk.engines.values()), "the engine sees the abort", 1)
+    await until(lambda: desk.leases() == 0, "the lease is given back")
+    assert desk.proxy.counts["left"] == 1
+    assert {engine.failures for engine in desk.fleet.snapshot(1.0).engines} == {0}
+
+
+@pytest.mark.parametrize("how", ["reset", "headers_only", "full", "gone"])
+async def test_another_engine_answers_before_the_first_byte(desk: Desk, how: str) -> None:
+    """Reset, headers without a body, 503, nobody listening: the client sees an answer and the word retry."""
+    await desk.start()
+    first, second = desk.engines["a"], desk.engines["b"]
+    async with desk.post(question(), x_session_id="s") as answer:
+        if answer.headers["x-served-by"] == "b":
+            first, second = second, first
+    if how == "gone":
+        gone = EngineSettings(first.name, "http://127.0.0.1:9", "tiny")
+        others = tuple(e for e in desk.fleet._settings.engines if e.name != first.name)
+        desk.fleet.configure(replace(desk.fleet._settings, engines=(gone, *others)))
+        desk.fleet.probe(first.name, Probe(ok=True), 0.0)
+    else:
+        first.plan = getattr(first, how)
+    async with desk.post(question(), x_session_id="s") as answer:
+        assert (answer.status, (await answer.json())["engine"]) == (200, second.name)
+    assert (answer.headers["x-served-by"], answer.headers["x-route-reason"]) == (second.name, "retry")
+    assert desk.proxy.counts["retried"] == 1
+
+
+async def test_no_engine_is_asked_after_the_first_byte(desk: Desk) -> None:
+    """A stream that breaks off breaks off for the client too: half an answer must not look whole."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = engine.half
+    async with desk.post(question()) as answer:
+        assert await answer.content.readany() == b"data: 0\n\n"
+        for engine in desk.engines.values():
+            engine.released.set()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await answer.content.read()
+    assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+
+
+@pytest.mark.parametrize(("how", "status"), [("reset", 502), ("headers_only", 502), ("full", 503)])
+async def test_every_engine_failing_is_told(desk: Desk, how: str, status: int) -> None:
+    """Each is asked once; then the client gets an error of ours, or the engines' own 503."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = getattr(engine, how)
+    async with desk.post(question()) as answer:
+        assert answer.status == status
+    assert [len(engine.seen) for engine in desk.engines.values()] == [1, 1, 0]
+
+
+async def test_retries_are_bounded(desk: Desk) -> None:
+    """Without retries the first failure is the answer."""
+    await desk.start(replace(SETTINGS, retries=0))
+    for engine in desk.engines.values():
+        engine.plan = engine.reset
+    async with desk.post(question()) as answer:
+        assert answer.status == 502
+    assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+
+
+async def test_engine_that_says_nothing_is_given_up(desk: Desk) -> None:
+    """Silence is not retried, as at the edge: the next engine would only be kept busy, too."""
+    await desk.start(replace(SETTINGS, times=Times(connect=5, silence=0.05)))
+    for engine in desk.engines.values():
+        engine.plan = engine.silent
+    async with desk.post(question()) as answer:
+        assert (answer.status, (await answer.json())["error"]["code"]) == (504, "engine_timeout")
+    assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+
+
+async def test_client_that_never_sends_its_body_is_sent_away(desk: Desk) -> None:
+    """Room for a body is not held for ever."""
+    await desk.start(replace(SETTINGS, request_seconds=0.05))
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.sleep(5)
+
+    async with desk.http.post(desk.url + CHAT, data=pieces()) as answer:
+        assert answer.status == 408
+
+
+@pytest.mark.parametrize("model", ["tiny", "big", "org/ü"])
+def test_model_first_says_the_model_before_everything_else(model: str) -> None:
+    """The beginning of a long body, as parse needs it: the model first, the prompt as far as it goes."""
+    body = b' \n{"messages":"%s","model":%s}' % (b"x" * 10_000, json.dumps(model).encode())
+    seen = model_first(body, 1000)
+    assert msgspec.json.decode(seen + b'"}') == {"model": model, "messages": "x" * (1000 - len('"messages":"'))}
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"model":"x"}', b"\xff" * 100])
+def test_short_body_is_left_as_it_is(body: bytes) -> None:
+    """What fits the buffer needs no help."""
+    assert model_first(body, 100) == body
+
+
+@pytest.mark.parametrize("body", [b"[]" * 100, b'{"model":3}' * 50, b"[" * 100_000, b"\xff" * 200])
+def test_long_body_without_a_model_is_refused(body: bytes) -> None:
+    """The whole of it was read, and there is none."""
+    with pytest.raises(Refused) as caught:
+        model_first(body, 50)
+    assert (caught.value.status, caught.value.code) == (400, "missing_model")
