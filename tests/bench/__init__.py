@@ -1,0 +1,1 @@
+"""Benchmarks: `python -m tests.bench overhead|quality|memory|faults`; docs/performance.md explains."""
