@@ -9,8 +9,9 @@ from collections import deque
 
 import msgspec
 
+from router.door import Door
 from router.fleet import Fleet, Outcome
-from router.joined import Decided, Recent
+from router.joined import Decided, Recent, Spent
 from router.metrics import Tally
 
 logger = logging.getLogger(__name__)
@@ -18,12 +19,15 @@ logger = logging.getLogger(__name__)
 LONGEST_LINE = 65_536  # octets
 _LENGTH_DIGITS = 6
 _PENDING_OCTETS = 4_194_304  # of log lines that stdout has not taken
+_HEADERS, _TEXT, _CHUNK = 600, 4, 230  # octets: of headers, of a token in a text, of a token in a stream
 
 
 class Event(msgspec.Struct, frozen=True):
     """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`.
 
-    `lease`: the edge's own name for the request, because clients may send one `id` many times.
+    `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
+    the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
+    for the router, in the waiting room, for a slot. `usage_…`: tokens as the engine counted them, -1 for not said.
     """
 
     id: str
@@ -39,6 +43,9 @@ class Event(msgspec.Struct, frozen=True):
     why: str = ""
     model: str = ""
     source: str = ""
+    tenant: str = "-"
+    priority_class: str = msgspec.field(default="", name="class")
+    decider: int = -1
     state: str = "--"
     retries: int | str = 0
     queued_ms: int = -1
@@ -47,6 +54,8 @@ class Event(msgspec.Struct, frozen=True):
     total_ms: int = -1
     bytes_in: int = 0
     bytes_out: int = 0
+    usage_prompt: int = -1
+    usage_completion: int = -1
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -69,6 +78,8 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     prompt_tokens: int | None = None
     uncached_tokens: int | None = None
     cost_ms: float | None = None
+    tenant: str = "-"
+    priority_class: str = msgspec.field(default="", name="class")
 
 
 class Framing:
@@ -128,13 +139,28 @@ class Journal:
 
 
 class Accounts:
-    """Turns access lines into outcomes, metrics and log lines. `journal` None: no log lines."""
+    """Turns access lines into outcomes, metrics and log lines. `journal` None: no log lines.
 
-    def __init__(self, fleet: Fleet, tally: Tally, recent: Recent, journal: Journal | None) -> None:
+    Every router of an edge host reads every line. Each takes those of requests that it decided itself; those of nobody
+    belong to router 0. What tenants spend, and how much is retried, all of them take from all lines.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        tally: Tally,
+        recent: Recent,
+        journal: Journal | None,
+        door: Door | None = None,
+        *,
+        decider: int = 0,
+    ) -> None:
         self._fleet = fleet
         self._tally = tally
         self._recent = recent
         self._journal = journal
+        self._door = door
+        self._decider = decider
         self._decode = msgspec.json.Decoder(Event).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -153,13 +179,46 @@ class Accounts:
             self._tally.fault(logger, "a completion could not be accounted for")
 
     def _take(self, event: Event, retries: int, now: float) -> None:
+        lease = event.lease or event.id
+        decided = self._recent.take(lease)
+        spent = tokens_of(event, decided)
+        if self._door is not None:
+            self._door.spent(event.tenant, spent, decided, now)
+            if event.chosen or retries:
+                self._door.retries.completed(retries, now)
+        if max(event.decider, 0) != self._decider:
+            return
         server = "" if event.server.startswith(("<", "-")) else event.server
-        outcome = Outcome(event.lease or event.id, server, event.status, event.state[:2], retries, event.chosen)
+        outcome = Outcome(lease, server, event.status, event.state[:2], retries, event.chosen)
         self._fleet.finished(outcome, now)
-        self._tally.ended(server, event.status, retries)
-        decided = self._recent.take(outcome.id)
+        self._count(event, server, retries, spent)
+        if self._door is not None:
+            self._door.ended(lease, server or event.chosen, now)
         if self._journal is not None:
             self._journal.add(self._encode(_joined(event, outcome, decided)))
+
+    def _count(self, event: Event, server: str, retries: int, spent: Spent) -> None:
+        self._tally.ended(server, event.status, retries, event.state)
+        if server and event.status < 400:
+            self._tally.used(event.tenant, event.model, spent.prompt, spent.completion)
+            if event.headers_ms >= 0:
+                first = (max(event.queued_ms, 0) + max(event.connect_ms, 0) + event.headers_ms) / 1000
+                self._tally.timed(event.model, event.why, first, max(event.total_ms, 0) / 1000)
+
+
+def tokens_of(event: Event, decided: Decided | None) -> Spent:
+    """Return what a request took: as its engine counted; else the prompt as it was estimated when it was decided, and
+    the answer by its length. A streamed token is some 230 bytes long, one of a whole answer four to five.
+    """
+    prompt, completion = event.usage_prompt, event.usage_completion
+    if event.status >= 400 or event.status < 200:
+        return Spent(0, 0)
+    if prompt < 0:
+        prompt = decided.prompt_tokens if decided is not None else max(event.bytes_in - _HEADERS, 0) // _TEXT
+    if completion < 0:
+        stream = decided is None or decided.stream
+        completion = max(event.bytes_out - _HEADERS, 0) // (_CHUNK if stream else _TEXT)
+    return Spent(prompt, completion)
 
 
 def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:
@@ -181,4 +240,6 @@ def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:
         prompt_tokens=decided.prompt_tokens if decided else None,
         uncached_tokens=decided.uncached_tokens if decided else None,
         cost_ms=round(decided.cost_seconds * 1000, 1) if decided else None,
+        tenant=event.tenant,
+        priority_class=event.priority_class,
     )

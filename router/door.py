@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from router.admission import PriorityClass, Reply, RoomSettings, Ticket, Waiting, WaitingRoom
 from router.errors import QueueTimeout, Refused, Saturated
 from router.fleet import Fleet
-from router.joined import Decided, Recent
+from router.joined import Decided, Recent, Spent
 from router.metrics import Tally
 from router.parse import Ask
 from router.retries import RetryBudget
@@ -79,11 +79,17 @@ class Door:
         for each in (model,) if model is not None else self.room.models():
             self._pump(each, now)
 
-    def ended(self, lease: str, now: float) -> None:
-        """A request is over: if it still waits, its client has gone."""
+    def ended(self, lease: str, engine: str, now: float) -> None:
+        """A request is over: if it still waits, its client has gone; if not, `engine` has room."""
         waiting = self.room.leave(lease)
         if waiting is not None:
             self._refund(waiting.ask, now)
+        self.freed(engine, now)
+
+    def spent(self, tenant: str, tokens: Spent, decided: Decided | None, now: float) -> None:
+        """A request is over, decided here or elsewhere: its tenant pays what it has not paid when it came."""
+        paid = decided.prompt_tokens if decided is not None else 0
+        self.tenants.settle(tenant, tokens.prompt + tokens.completion - paid, now)
 
     def tick(self, now: float) -> None:
         """Refuse those who waited too long, and look for room for the others. A few times a second."""

@@ -15,6 +15,13 @@ class Decided(msgspec.Struct, frozen=True, gc=False):
     stream: bool = False
 
 
+class Spent(msgspec.Struct, frozen=True, gc=False):
+    """Tokens that one request took, prompt and answer."""
+
+    prompt: int
+    completion: int
+
+
 class Recent:
     """The latest decisions by request id, at most `capacity`; the oldest make room. Capacity 0 keeps none."""
 
