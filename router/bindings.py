@@ -41,7 +41,7 @@ class Bindings:
         entry = self._by_key.get(key)
         if entry is not None:
             binding, used_at = entry
-            self._by_key[key] = (Binding(binding.home, with_belief(binding.beliefs, belief)), used_at)
+            self._by_key[key] = (Binding(binding.home, with_belief(binding.beliefs, belief), binding.strict), used_at)
 
     def move(self, key: int, old: str, new: str) -> None:
         """Make `new` the session's home if it is `old` still; not a use of the session."""

@@ -8,7 +8,7 @@ seconds until it could answer,
 
 and a session stays at its home while that costs at most `gate_seconds` more than the cheapest engine.
 A first turn has no home: the plain cheapest, which copies a hot shared prompt by itself once a queue
-costs more than one prefill.
+costs more than one prefill. What continues a stored response goes to the engine that stored it, whatever it costs.
 """
 
 import math
@@ -19,11 +19,12 @@ from enum import StrEnum
 import msgspec
 import xxhash
 
-from router.errors import NoEngine
+from router.errors import NoEngine, Saturated
 from router.parse import Ask
 
 _KV_FULL = 0.99
 _UINT64 = (1 << 64) - 1
+_NOTHING: Mapping[str, int] = {}
 
 
 class Why(StrEnum):
@@ -67,10 +68,14 @@ class Belief(msgspec.Struct, frozen=True, gc=False):
 
 
 class Binding(msgspec.Struct, frozen=True, gc=False):
-    """A session's home and what engines are believed to hold of it."""
+    """A session's home and what engines are believed to hold of it.
+
+    `strict`: the home keeps what the request cannot do without, such as the response it continues.
+    """
 
     home: str
     beliefs: tuple[Belief, ...] = ()
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,33 +96,38 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     rebind: bool
 
 
-def pick(ask: Ask, engines: Sequence[EngineView], binding: Binding | None, rule: Rule) -> Choice:
-    """Choose among `engines`, all of `ask`'s model. Raises NoEngine when none may be given work."""
-    beliefs = {belief.engine: belief for belief in binding.beliefs} if binding is not None else {}
-    best: EngineView | None = None
-    least = math.inf
-    for engine in engines:
-        if not engine.available or engine.draining:
-            continue
-        seconds = cost(engine, uncached(engine, ask.prompt_tokens, beliefs.get(engine.name)), rule)
-        if best is None or seconds < least or (seconds == least and _before(engine, best, ask.key)):
-            best, least = engine, seconds
+def pick(
+    ask: Ask,
+    engines: Sequence[EngineView],
+    binding: Binding | None,
+    rule: Rule,
+    held: Mapping[str, int] | None = None,
+) -> Choice:
+    """Choose among `engines`, all of `ask`'s model. Raises NoEngine when none may be given work, Saturated when all
+    that may are at their cap.
+
+    `held`: the tokens of this prompt that each engine is believed to hold, by an index of their caches; engines that
+    are not in it hold none. None: no index knows this prompt, and what the binding says of the last turn counts.
+    """
+    known = _Known(ask, binding, held)
+    home = _home(engines, binding) if binding is not None else None
+    if home is not None and binding is not None and binding.strict and home.available and not home.draining:
+        return _stay(ask, home, known, rule)
+    best, least = _cheapest(ask, engines, known, rule)
     if best is None:
-        raise NoEngine(ask.model)
-    why = Why.NEW
-    if binding is not None:
-        home = next((engine for engine in engines if engine.name == binding.home), None)
-        why = _why(home, ask.prompt_tokens, beliefs, rule, least)
-        best = home if home is not None and why is Why.HOME else best
-    tokens = uncached(best, ask.prompt_tokens, beliefs.get(best.name))
+        raise _refusal(ask, engines)
+    why = Why.NEW if home is None else _why(home, known, rule, least)
+    if home is not None and why is Why.HOME:
+        best = home
+    tokens = known.uncached(best)
     return Choice(best.name, why, tokens, cost(best, tokens, rule), rebind=why is Why.NEW or why is Why.SPILL)
 
 
-def uncached(engine: EngineView, prompt_tokens: int, belief: Belief | None) -> int:
-    """Tokens of the prompt that `engine` is not believed to hold; beliefs of another life of its cache are void."""
-    if belief is None or belief.epoch != engine.epoch:
-        return prompt_tokens
-    return prompt_tokens - belief.tokens if belief.tokens < prompt_tokens else 0
+def uncached(prompt_tokens: int, held: int) -> int:
+    """Tokens to compute of a prompt of which the first `held` are cached: the last one always is among them."""
+    if held < prompt_tokens:
+        return prompt_tokens - held
+    return 1 if prompt_tokens else 0
 
 
 def cost(engine: EngineView, uncached_tokens: int, rule: Rule) -> float:
@@ -137,21 +147,90 @@ def rendezvous(key: int, names: Iterable[str]) -> list[str]:
 
 def weight(key: int, name: str) -> int:
     """How strongly `name` claims `key`: 64 bits, the same on every machine."""
-    return xxhash.xxh3_64_intdigest(name.encode(), seed=key & _UINT64)
+    return xxhash.xxh3_64_intdigest(name.encode(), key & _UINT64)
 
 
-def _before(one: EngineView, other: EngineView, key: int) -> bool:
-    if one.in_flight != other.in_flight:
-        return one.in_flight < other.in_flight
-    return weight(key, one.name) > weight(key, other.name)
+class _Known:
+    """What is known of caches: what an index says where there is one, else beliefs about caches that still live."""
+
+    __slots__ = ("epochs", "prompt_tokens", "tokens")
+
+    def __init__(self, ask: Ask, binding: Binding | None, held: Mapping[str, int] | None) -> None:
+        self.prompt_tokens = ask.prompt_tokens
+        self.tokens = held or _NOTHING
+        self.epochs: Mapping[str, int] = _NOTHING
+        if held is None and binding is not None:
+            self.tokens = {belief.engine: belief.tokens for belief in binding.beliefs}
+            self.epochs = {belief.engine: belief.epoch for belief in binding.beliefs}
+
+    def uncached(self, engine: EngineView) -> int:
+        """Tokens of this prompt that `engine` must compute."""
+        held = self.tokens.get(engine.name, 0)
+        if held and self.epochs.get(engine.name, engine.epoch) != engine.epoch:
+            held = 0
+        return uncached(self.prompt_tokens, held)
 
 
-def _why(home: EngineView | None, prompt_tokens: int, beliefs: Mapping[str, Belief], rule: Rule, least: float) -> Why:
-    if home is None:
-        return Why.NEW
+def _home(engines: Sequence[EngineView], binding: Binding) -> EngineView | None:
+    name = binding.home
+    for engine in engines:
+        if engine.name == name:
+            return engine
+    return None
+
+
+def _cheapest(ask: Ask, engines: Sequence[EngineView], known: _Known, rule: Rule) -> tuple[EngineView | None, float]:
+    """The engine that could answer first, and its price. On every request's way: `cost`, written out."""
+    best: EngineView | None = None
+    least, claim = math.inf, 0
+    holders, prompt_tokens, kv_weight = known.tokens, known.prompt_tokens, rule.kv_weight
+    for engine in engines:
+        if not engine.available or engine.draining or engine.full:
+            continue
+        tokens = known.uncached(engine) if engine.name in holders else prompt_tokens
+        seconds = (engine.uncached_in_flight + tokens) / engine.prefill_tokens_per_second
+        if seconds > least:
+            continue
+        kv = engine.kv_usage
+        if kv:
+            kv = kv if kv < _KV_FULL else _KV_FULL
+            seconds += kv_weight * kv / (1.0 - kv)
+        if best is None or seconds < least:
+            best, least, claim = engine, seconds, 0
+        elif seconds == least:
+            best, claim = _first(best, claim, engine, ask.key)
+    return best, least
+
+
+def _first(best: EngineView, claim: int, other: EngineView, key: int) -> tuple[EngineView, int]:
+    """Of two that cost the same: fewer in flight, then rendezvous order. `claim`: the weight of `best`, 0: unknown."""
+    if best.in_flight != other.in_flight:
+        return (best, claim) if best.in_flight < other.in_flight else (other, 0)
+    mine, theirs = claim or weight(key, best.name), weight(key, other.name)
+    if mine != theirs:
+        return (best, mine) if mine > theirs else (other, theirs)
+    return (best, mine) if best.name < other.name else (other, theirs)
+
+
+def _stay(ask: Ask, home: EngineView, known: _Known, rule: Rule) -> Choice:
+    """Home, whatever it costs; where it is at its cap, the request waits for it."""
+    if home.full:
+        raise Saturated(ask.model)
+    tokens = known.uncached(home)
+    return Choice(home.name, Why.HOME, tokens, cost(home, tokens, rule), rebind=False)
+
+
+def _why(home: EngineView, known: _Known, rule: Rule, least: float) -> Why:
     if home.draining:
         return Why.DRAIN
     if not home.available:
         return Why.EJECT
-    seconds = cost(home, uncached(home, prompt_tokens, beliefs.get(home.name)), rule)
+    if home.full:
+        return Why.SPILL
+    seconds = cost(home, known.uncached(home), rule)
     return Why.HOME if seconds <= least + rule.gate_seconds else Why.SPILL
+
+
+def _refusal(ask: Ask, engines: Sequence[EngineView]) -> NoEngine | Saturated:
+    full = any(engine.available and not engine.draining for engine in engines)
+    return Saturated(ask.model) if full else NoEngine(ask.model)

@@ -7,10 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from router.errors import NoEngine
+from router.errors import NoEngine, Refused, Saturated
 from router.parse import Ask
 from router.pick import Belief, Binding, Choice, EngineView, Rule, Why, cost, pick, rendezvous, uncached
 
+Held = dict[str, int] | None
 RULE = Rule(gate_seconds=0.25, kv_weight=0.05)
 NAMES = [f"engine-{letter}" for letter in "abcdefgh"]
 
@@ -25,6 +26,7 @@ views = st.builds(
     available=st.booleans(),
     draining=st.booleans(),
     epoch=st.integers(0, 2),
+    full=st.booleans(),
 )
 fleets = st.lists(views, min_size=1, max_size=8).map(
     lambda fleet: [replace(view, name=name) for name, view in zip(NAMES, fleet, strict=False)]
@@ -34,7 +36,8 @@ beliefs = st.lists(
     max_size=4,
     unique_by=lambda belief: belief.engine,
 ).map(tuple)
-bindings = st.none() | st.builds(Binding, st.sampled_from([*NAMES, "engine-gone"]), beliefs)
+bindings = st.none() | st.builds(Binding, st.sampled_from([*NAMES, "engine-gone"]), beliefs, st.booleans())
+indexes = st.none() | st.dictionaries(st.sampled_from(NAMES), st.integers(0, 300_000))
 
 
 def ask(key: int = 1, prompt_tokens: int = 1000) -> Ask:
@@ -50,17 +53,20 @@ def idle(
     available: bool = True,
     draining: bool = False,
     epoch: int = 0,
+    full: bool = False,
 ) -> EngineView:
-    return EngineView(name, uncached_in_flight, in_flight, 8000.0, kv_usage, available, draining, epoch)
+    return EngineView(name, uncached_in_flight, in_flight, 8000.0, kv_usage, available, draining, epoch, full)
 
 
-def usable(engines: Sequence[EngineView]) -> list[EngineView]:
+def open_to_work(engines: Sequence[EngineView]) -> list[EngineView]:
     return [engine for engine in engines if engine.available and not engine.draining]
 
 
-def price(engine: EngineView, wanted: Ask, binding: Binding | None, rule: Rule) -> float:
-    believed = {belief.engine: belief for belief in binding.beliefs} if binding else {}
-    return cost(engine, uncached(engine, wanted.prompt_tokens, believed.get(engine.name)), rule)
+def price(engine: EngineView, wanted: Ask, binding: Binding | None, rule: Rule, held: Held) -> float:
+    known = held or {}
+    if held is None and binding is not None:
+        known = {belief.engine: belief.tokens for belief in binding.beliefs if belief.epoch == engine.epoch}
+    return cost(engine, uncached(wanted.prompt_tokens, known.get(engine.name, 0)), rule)
 
 
 def test_pick_takes_the_cheapest_engine_for_a_new_session() -> None:
@@ -94,6 +100,58 @@ def test_pick_ignores_beliefs_about_an_earlier_life_of_the_cache() -> None:
     """A restarted engine holds nothing."""
     held = Binding("a", (Belief("a", 0, 8000),))
     assert pick(ask(prompt_tokens=8000), [idle("a", epoch=1)], held, RULE).uncached_tokens == 8000
+
+
+def test_an_index_that_knows_better_overrides_the_last_turn() -> None:
+    """A belief about the last turn counts only where no index has looked: what was evicted is not cached."""
+    held = Binding("a", (Belief("a", 0, 8000),))
+    engines = [idle("a"), idle("b")]
+    assert pick(ask(prompt_tokens=8000), engines, held, RULE, {}).uncached_tokens == 8000
+    assert pick(ask(prompt_tokens=8000), engines, held, RULE, {"b": 7000}) == Choice("b", Why.SPILL, 1000, 0.125, True)
+
+
+def test_pick_sends_a_new_session_to_the_engine_that_holds_its_beginning() -> None:
+    """A shared prompt is worth its prefill, until the queue there costs more: then it is copied."""
+    asked, shared = ask(prompt_tokens=8000), {"a": 6000}
+    assert pick(asked, [idle("a", uncached_in_flight=5999), idle("b")], None, RULE, shared).engine == "a"
+    assert pick(asked, [idle("a", uncached_in_flight=6001), idle("b")], None, RULE, shared).engine == "b"
+
+
+def test_the_last_token_of_a_prompt_is_always_computed() -> None:
+    """An engine that holds the whole prompt still has one token to compute; an empty prompt has none."""
+    assert [uncached(1000, held) for held in (0, 999, 1000, 5000)] == [1000, 1, 1, 1]
+    assert uncached(0, 10) == 0
+
+
+def test_pick_passes_over_an_engine_at_its_cap() -> None:
+    """Full is not a candidate, home or not; the session moves."""
+    engines = [idle("a", full=True), idle("b", uncached_in_flight=100_000)]
+    assert pick(ask(), engines, Binding("a"), RULE).why is Why.SPILL
+    assert pick(ask(), engines, None, RULE).engine == "b"
+
+
+@pytest.mark.parametrize("other", [idle("b", full=True), idle("b", available=False), idle("b", draining=True)])
+def test_pick_says_saturated_when_only_the_caps_are_in_the_way(other: EngineView) -> None:
+    """Waiting helps against a cap, so it is told apart from having no engine."""
+    with pytest.raises(Saturated):
+        pick(ask(), [idle("a", full=True), other], None, RULE)
+
+
+def test_what_continues_a_stored_response_goes_where_it_is_stored() -> None:
+    """Whatever it costs; and it waits for that engine while it is full."""
+    stored = Binding("a", (), strict=True)
+    assert pick(ask(), [idle("a", uncached_in_flight=10**9), idle("b")], stored, RULE).why is Why.HOME
+    with pytest.raises(Saturated):
+        pick(ask(), [idle("a", full=True), idle("b")], stored, RULE)
+
+
+@pytest.mark.parametrize(
+    ("home", "why"), [(idle("a", available=False), Why.EJECT), (idle("a", draining=True), Why.DRAIN)]
+)
+def test_a_stored_response_whose_engine_is_away_is_asked_for_elsewhere(home: EngineView, why: Why) -> None:
+    """An engine that has not stored it answers that; no engine at all says less."""
+    choice = pick(ask(), [home, idle("b")], Binding("a", (), strict=True), RULE)
+    assert (choice.engine, choice.why) == ("b", why)
 
 
 def test_pick_avoids_a_full_cache() -> None:
@@ -143,27 +201,47 @@ def test_pick_refuses_when_no_engine_may_be_given_work(engines: list[EngineView]
         pick(ask(), engines, Binding("a"), RULE)
 
 
-@given(
-    fleets, bindings, st.builds(ask, keys, st.integers(0, 200_000)), st.builds(Rule, st.floats(0, 2), st.floats(0, 1))
-)
-def test_pick_follows_the_rule(engines: list[EngineView], binding: Binding | None, wanted: Ask, rule: Rule) -> None:
-    """Whatever the fleet: usable engines only, home within the gate, else a cheapest; the reason is the true one."""
-    candidates = usable(engines)
-    if not candidates:
-        with pytest.raises(NoEngine):
-            pick(wanted, engines, binding, rule)
-        return
-    choice = pick(wanted, engines, binding, rule)
-    prices = {engine.name: price(engine, wanted, binding, rule) for engine in candidates}
-    assert choice.cost_seconds == prices[choice.engine]
+rules = st.builds(Rule, st.floats(0, 2), st.floats(0, 1))
+asks = st.builds(ask, keys, st.integers(0, 200_000))
+
+
+@given(fleets, bindings, asks, rules, indexes)
+def test_pick_follows_the_rule(
+    engines: list[EngineView], binding: Binding | None, wanted: Ask, rule: Rule, held: Held
+) -> None:
+    """Never what is away, drained or full; home within the gate, else a cheapest; and the true reason."""
+    reachable = {engine.name: engine for engine in open_to_work(engines)}
     home = binding.home if binding else None
-    if home in prices and prices[home] <= min(prices.values()) + rule.gate_seconds:
+    strict = binding is not None and binding.strict and home in reachable
+    if all(engine.full for engine in reachable.values()) or (strict and reachable[home or ""].full):
+        with pytest.raises(Saturated if reachable else NoEngine):
+            pick(wanted, engines, binding, rule, held)
+        return
+    choice = pick(wanted, engines, binding, rule, held)
+    prices = {name: price(one, wanted, binding, rule, held) for name, one in reachable.items() if not one.full}
+    assert choice.cost_seconds == prices[choice.engine]
+    if home in prices and (strict or prices[home] <= min(prices.values()) + rule.gate_seconds):
         assert (choice.engine, choice.why) == (home, Why.HOME)
     else:
         assert prices[choice.engine] == min(prices.values())
         assert choice.why is _reason(engines, home)
     assert choice.rebind is (choice.why in (Why.NEW, Why.SPILL))
-    assert 0 <= choice.uncached_tokens <= wanted.prompt_tokens
+    assert min(wanted.prompt_tokens, 1) <= choice.uncached_tokens <= wanted.prompt_tokens
+
+
+@given(fleets.flatmap(lambda fleet: st.tuples(st.just(fleet), st.permutations(fleet))), bindings, asks, rules, indexes)
+def test_the_order_in_which_engines_are_listed_does_not_matter(
+    orders: tuple[list[EngineView], list[EngineView]], binding: Binding | None, wanted: Ask, rule: Rule, held: Held
+) -> None:
+    """Every decider that sees the same chooses the same."""
+    engines, shuffled = orders
+    try:
+        choice = pick(wanted, engines, binding, rule, held)
+    except Refused as refused:
+        with pytest.raises(type(refused)):
+            pick(wanted, shuffled, binding, rule, held)
+        return
+    assert pick(wanted, shuffled, binding, rule, held) == choice
 
 
 def _reason(engines: list[EngineView], home: str | None) -> Why:
@@ -180,7 +258,7 @@ def test_pick_returns_a_session_to_the_same_engine_while_nothing_changes(
     engines: list[EngineView], key: int, tokens: int
 ) -> None:
     """Same session, same fleet → same engine, turn after turn."""
-    engines = [replace(engine, available=True, draining=False) for engine in engines]
+    engines = [replace(engine, available=True, draining=False, full=False) for engine in engines]
     first = pick(ask(key, tokens), engines, None, RULE)
     again = pick(ask(key, tokens), engines, Binding(first.engine), RULE)
     assert (again.engine, again.why) == (first.engine, Why.HOME)
