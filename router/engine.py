@@ -54,7 +54,7 @@ class Engine:
         self.epoch_seen = 0
         self.slot = 0
         self._busy: float | None = None
-        self._progress: float | None = None
+        self._progress: tuple[float, ...] | None = None
         self._share = 1.0
         self._group: Group | None = None
         self._stale = True

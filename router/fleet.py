@@ -77,8 +77,12 @@ class Fleet:
         """Choose an engine and take a lease there. Raises Refused: NoEngine (503), Saturated (429)."""
         group = self._groups.get(ask.model, _NOBODY)
         binding = self._bindings.get(ask.key, now)
+        if ask.previous:
+            binding = self._bindings.get(ask.previous, now) or binding
+        # None: no index knows this prompt, and what the session's last turn left counts.
+        held = self._index.match(ask.blocks, ask.ends) if ask.blocks and self._settings.index_enabled else None
         try:
-            choice = pick(ask, group.look(), binding, self._settings.rule)
+            choice = pick(ask, group.look(), binding, self._settings.rule, held)
         except NoEngine:
             raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
         if self._leases.too_late(ask.id):
@@ -121,7 +125,7 @@ class Fleet:
         if lease is not None:
             belief = Belief(lease.holder.name, lease.holder.health.epoch, lease.ask.prompt_tokens)
             key = response_key(lease.ask.tenant, lease.ask.model, response_id)
-            self._bindings.put(key, Binding(lease.holder.name, (belief,)), now)
+            self._bindings.put(key, Binding(lease.holder.name, (belief,), strict=True), now)
 
     def finished(self, outcome: Outcome, now: float) -> None:
         """The request is over: give back what its lease still holds, and learn from how it went."""

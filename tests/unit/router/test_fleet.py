@@ -345,7 +345,7 @@ def test_a_session_comes_home_after_an_ejection_if_its_cache_survived() -> None:
     assert serve(fleet, ask("r2", prompt_tokens=100_000)).why is Why.EJECT
     fleet.expire(10.0)
     back = serve(fleet, ask("r3", prompt_tokens=100_000), 10.0)
-    assert (back.engine, back.why, back.uncached_tokens) == (home, Why.HOME, 0)
+    assert (back.engine, back.why, back.uncached_tokens) == (home, Why.HOME, 1)
 
 
 def test_a_session_stays_away_from_a_restarted_home_when_that_is_cheaper() -> None:
@@ -400,7 +400,7 @@ def test_a_first_answer_from_another_engine_makes_that_the_home() -> None:
     fleet.begun("r1", other, 1.0)
     fleet.finished(Outcome("r1", other, 200), 1.0)
     again = fleet.decide(ask("r2"), 2.0)
-    assert (again.engine, again.why, again.uncached_tokens) == (other, Why.HOME, 0)
+    assert (again.engine, again.why, again.uncached_tokens) == (other, Why.HOME, 1)
 
 
 def test_an_answer_from_another_engine_moves_belief_and_load_but_not_the_home() -> None:
@@ -413,7 +413,7 @@ def test_an_answer_from_another_engine_moves_belief_and_load_but_not_the_home() 
     assert (engine(fleet, home).in_flight, engine(fleet, other).in_flight) == (0, 1)
     fleet.finished(Outcome("r1", other, 200, retries=1), 1.0)
     again = fleet.decide(ask("r2", prompt_tokens=3000), 2.0)
-    assert (again.engine, again.why, again.uncached_tokens) == (other, Why.SPILL, 0)
+    assert (again.engine, again.why, again.uncached_tokens) == (other, Why.SPILL, 1)
 
 
 def test_a_prompt_that_was_never_served_is_not_believed_cached() -> None:

@@ -8,11 +8,9 @@ from contextlib import asynccontextmanager, suppress
 
 import pytest
 from aiohttp import web
-from hypothesis import given
-from hypothesis import strategies as st
 
 from router.fleet import Probe
-from router.health import Prober, Rhythm, Target, read_metrics
+from router.health import Prober, Rhythm, Target
 from router.metrics import Tally
 from tests.support.until import until
 
@@ -29,10 +27,12 @@ class Engine:
     def __init__(self) -> None:
         self.health = 200
         self.metrics = 200
+        self.authorizations: list[str] = []
         self.frozen = asyncio.Event()
         self.frozen.set()
 
     async def answer(self, request: web.Request) -> web.Response:
+        self.authorizations.append(request.headers.get("authorization", ""))
         await self.frozen.wait()
         if request.path == "/health":
             return web.Response(status=self.health, headers={"location": "/"})
@@ -112,7 +112,7 @@ async def test_frozen_engine_fails_and_delays_nobody_else() -> None:
     frozen.frozen.clear()
     async with served(frozen) as bad, served(Engine()) as good:
         watch = Watch(bad, good)
-        await watch.until(lambda: ("engine-0", Probe(ok=False)) in watch.seen)
+        await watch.until(lambda: ("engine-0", Probe(ok=False, waited_seconds=0.3)) in watch.seen)
     assert sum(name == "engine-1" for name, _ in watch.seen) > 1
     assert watch.prober.all_seen.is_set()
 
@@ -148,22 +148,58 @@ async def test_age_grows_until_a_probe_ends() -> None:
     assert prober.ages() == {"a": 7.0}
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (METRICS, (0.75, 1.7e9)),
-        (b"vllm:gpu_cache_usage_perc 0.5\n", (0.5, None)),
-        (b"vllm:kv_cache_usage_perc_created 5\nxprocess_start_time_seconds 3\n", (None, None)),
-        (b"vllm:kv_cache_usage_perc e\n", (None, None)),
-        (b"", (None, None)),
-    ],
-)
-def test_metrics_are_read_by_name(text: bytes, expected: tuple[float | None, float | None]) -> None:
-    """Both of vLLM's names are known, and nothing that only looks like them."""
-    assert read_metrics(text) == expected
+async def test_frozen_engine_is_looked_at_again_at_once_and_for_half_as_long() -> None:
+    """One look that ran out of time is followed by a short one, so that two need less than two time-outs."""
+    engine = Engine()
+    engine.frozen.clear()
+    async with served(engine) as url:
+        watch = Watch(url)
+        await watch.until(lambda: len(watch.seen) >= 3)
+    assert [probe.waited_seconds for _, probe in watch.seen[:3]] == [0.3, 0.15, 0.3]
 
 
-@given(st.binary(max_size=300))
-def test_any_metrics_are_read_without_exception(text: bytes) -> None:
-    """An engine may answer anything."""
-    read_metrics(b"vllm:kv_cache_usage_perc " + text)
+async def test_engines_come_and_go_while_the_prober_runs() -> None:
+    """New settings start and end loops; an engine that is gone is looked at no more, and has no age."""
+    async with served(Engine()) as first, served(Engine()) as second:
+        watch = Watch(first)
+        rhythm = Rhythm(0.02, 0.3)
+
+        def seen(name: str) -> int:
+            return sum(found == name for found, _ in watch.seen)
+
+        async def change() -> None:
+            await until(lambda: seen("engine-0") > 0, "the first is seen", 20)
+            watch.prober.configure((Target("engine-1", second),), rhythm)
+            assert set(watch.prober.ages()) == {"engine-1"}
+            before = seen("engine-0")
+            await until(lambda: seen("engine-1") >= 3, "the second is seen", 20)
+            assert seen("engine-0") == before
+            watch.prober.configure((), rhythm)
+            watch.prober.configure((Target("engine-0", first),), rhythm)
+            await until(lambda: seen("engine-0") > before, "the first is seen again", 20)
+
+        changing = asyncio.ensure_future(change())
+        await watch.until(changing.done)
+        changing.result()
+
+
+async def test_engine_that_moves_is_looked_at_where_it_is_now() -> None:
+    """The same name at another address is another target."""
+    async with served(Engine()) as url:
+        watch = Watch("http://127.0.0.1:1")
+        watch.prober.configure((Target("engine-0", url),), Rhythm(0.02, 0.3))
+        await watch.until(lambda: bool(watch.seen))
+    assert watch.seen[0][1].ok
+
+
+async def test_engines_with_a_key_are_asked_with_it() -> None:
+    """The key is the engines' own; without one nothing is sent."""
+    engine = Engine()
+    async with served(engine) as url:
+        watch = Watch(url)
+        await watch.until(lambda: len(engine.authorizations) >= 2)
+        assert set(engine.authorizations) == {""}
+        engine.authorizations.clear()
+        watch.prober.configure((Target("engine-0", url),), Rhythm(0.02, 0.3), engine_key="secret")
+        await watch.until(lambda: len(engine.authorizations) >= 2)
+    assert set(engine.authorizations) == {"Bearer secret"}

@@ -1,0 +1,73 @@
+"""What the router reads from an engine's `/metrics`: a few lines of many, in one pass. Pure; anything may come in."""
+
+import math
+import re
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+
+_USAGE = {"vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"}
+_COUNTERS = (
+    "vllm:generation_tokens_total",
+    "vllm:prompt_tokens_total",
+    "vllm:iteration_tokens_total_count",
+)
+_REQUESTS = {"vllm:num_requests_running", "vllm:num_requests_waiting"}
+_CACHE = "vllm:cache_config_info"
+_STARTED = "process_start_time_seconds"
+_READ = "|".join(map(re.escape, sorted({*_USAGE, *_COUNTERS, *_REQUESTS, _CACHE, _STARTED}))).encode()
+_LINE = re.compile(rb"^(" + _READ + rb")(?:\{([^\n]{0,8192})\})? ([0-9.eE+-]{1,32})\s*$", re.MULTILINE)
+_SIZE = re.compile(rb'(?:^|,)(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,15})"')
+
+
+@dataclass(frozen=True, slots=True)
+class Scrape:
+    """One look at an engine's metrics; what was not there is None.
+
+    `kv_usage`: of the fullest rank, 0…1. `started`: when the process began, in seconds since 1970. `progress`: numbers
+    of which some change with every step that computes. `prompt_tokens`: of all requests so far, all ranks.
+    `busy`: requests that run or wait. `cache_tokens`: what all ranks' KV caches hold together.
+    """
+
+    kv_usage: float | None = None
+    started: float | None = None
+    progress: tuple[float, ...] | None = None
+    prompt_tokens: float | None = None
+    busy: float | None = None
+    cache_tokens: int | None = None
+
+
+def read_metrics(text: bytes) -> Scrape:
+    """Read what is there; a line that only looks like one of ours is no line of ours."""
+    values: dict[str, list[float]] = {}
+    caches: list[int] = []
+    for name, labels, octets in _LINE.findall(text):
+        if name == _CACHE.encode():
+            caches.append(_cache_tokens(labels))
+            continue
+        with suppress(ValueError):
+            value = float(octets)
+            if math.isfinite(value):
+                values.setdefault(name.decode(), []).append(value)
+    usages = _of(values, _USAGE)
+    counters = [sum(values[name]) for name in _COUNTERS if name in values]
+    requests = _of(values, _REQUESTS)
+    return Scrape(
+        kv_usage=max(usages, default=None),
+        started=next(iter(values.get(_STARTED, [])), None),
+        progress=(*counters, sum(usages)) if counters else None,
+        prompt_tokens=sum(values[_COUNTERS[1]]) if _COUNTERS[1] in values else None,
+        busy=sum(requests) if requests else None,
+        cache_tokens=sum(caches) or None,
+    )
+
+
+def _of(values: dict[str, list[float]], names: Iterable[str]) -> list[float]:
+    return [value for name in names for value in values.get(name, [])]
+
+
+def _cache_tokens(labels: bytes) -> int:
+    """One rank's cache: what it says itself, else its blocks."""
+    sizes = {name: int(digits) for name, digits in _SIZE.findall(labels)}
+    said = sizes.get(b"kv_cache_size_tokens", 0)
+    return said or sizes.get(b"num_gpu_blocks", 0) * sizes.get(b"block_size", 0)
