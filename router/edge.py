@@ -1,0 +1,161 @@
+"""HAProxy's runtime socket: drains pushed and adopted, its counts read, requests taken from engines that hang.
+
+Whoever shares an edge shares its drains. HAProxy's state is the common truth, and each router that talks to it follows
+one rule, once a second, for each engine: what I changed since we last agreed I push; what changed there I adopt; and
+when we meet for the first time (I am new, or it is), an engine that either wants drained is drained.
+
+A drained server is in HAProxy's `maint`, not its `drain`: that one would still take the sessions its table remembers.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from router.edge_socket import EdgeError, EdgeSocket
+from router.edge_text import ServerState
+from router.fleet import Fleet, State
+from router.sever import Pair, Severed, sever
+
+__all__ = ["EdgeError", "EdgeKeeper", "EdgeSocket", "EdgeTally"]
+
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS: Final = 0.2
+_SYNC_SECONDS: Final = 1.0
+_AGAIN_SECONDS: Final = 5.0
+_PROXIED: Final = "router-proxy"  # the backend of requests that the router itself carries to an engine
+
+
+@dataclass(slots=True)
+class EdgeTally:
+    """What the keeper did. `up`: the socket answered last time; `can_sever`: nothing has spoken against it yet."""
+
+    up: bool = False
+    can_sever: bool = True
+    severed: int = 0
+    drains_pushed: int = 0
+    drains_adopted: int = 0
+
+
+class EdgeKeeper:
+    """Keeps fleet and edge of one mind. `backends`: each engine's backend by engine name, now."""
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        socket: EdgeSocket,
+        backends: Callable[[], Mapping[str, str]],
+        clock: Callable[[], float],
+        end: Callable[[Pair], Severed] = sever,
+    ) -> None:
+        self._fleet = fleet
+        self._socket = socket
+        self._backends = backends
+        self._clock = clock
+        self._end = end
+        self._agreed: dict[str, bool] = {}
+        self._life: tuple[str, str] | None = None
+        self._looked: dict[str, float] = {}
+        self._synced = float("-inf")
+        self.tally = EdgeTally()
+
+    async def run(self) -> None:
+        """Keep, until cancelled. A dead socket costs nothing but the metric, and one line when that changes."""
+        while True:
+            try:
+                await self.step()
+                self._answered(up=True)
+            except EdgeError as problem:
+                self._answered(up=False, why=str(problem))
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def step(self) -> None:
+        """Take requests from engines that are out; once a second, agree on drains and loads. Raises EdgeError."""
+        now = self._clock()
+        if now - self._synced >= _SYNC_SECONDS:
+            self._synced = now
+            await self._sync()
+        await self._rescue(self._clock())
+
+    def _answered(self, *, up: bool, why: str = "") -> None:
+        if up is not self.tally.up:
+            logger.log(logging.INFO if up else logging.WARNING, "edge socket: %s", why or "it answers")
+        self.tally.up = up
+
+    async def _sync(self) -> None:
+        view = await self._socket.look()
+        if view.life != self._life:
+            self._agreed.clear()
+            self._life = view.life
+        found = view.servers
+        proxied = any(state.sessions for (backend, _), state in found.items() if backend.startswith(_PROXIED))
+        draining = {engine.name: engine.draining for engine in self._fleet.snapshot(self._clock()).engines}
+        places = [
+            (name, place) for name, place in self._backends().items() if name in draining and (place, name) in found
+        ]
+        for name, backend in places:
+            state = found[backend, name]
+            await self._agree(name, backend, ours=draining[name], theirs=state.drained)
+            # The router carries some requests itself: HAProxy does not count those at their engine.
+            if not proxied or state.sessions:
+                self._fleet.reconcile(name, state.sessions + state.queued, self._clock())
+        self._forget(name for name, _ in places)
+
+    async def _agree(self, name: str, backend: str, *, ours: bool, theirs: bool) -> None:
+        agreed = self._agreed.get(name)
+        wanted = (ours or theirs) if agreed is None else theirs if ours == agreed else ours
+        if wanted != theirs:
+            await (self._socket.drain if wanted else self._socket.ready)(backend, name)
+            self.tally.drains_pushed += 1
+        if wanted != ours:
+            (self._fleet.drain if wanted else self._fleet.undrain)(name)
+            self.tally.drains_adopted += 1
+        self._agreed[name] = wanted
+
+    def _forget(self, names: Iterable[str]) -> None:
+        here = frozenset(names)
+        self._agreed = {name: agreed for name, agreed in self._agreed.items() if name in here}
+        self._looked = {name: when for name, when in self._looked.items() if name in here}
+
+    async def _rescue(self, now: float) -> None:
+        """Look at engines that are out: at once, then every few seconds while they stay out."""
+        backends = self._backends()
+        for engine in self._fleet.snapshot(now).engines:
+            if engine.state is not State.EJECTED or engine.name not in backends:
+                self._looked.pop(engine.name, None)
+            elif now - self._looked.get(engine.name, float("-inf")) >= _AGAIN_SECONDS:
+                await self._take_from(engine.name, backends[engine.name])
+                self._looked[engine.name] = now
+
+    async def _take_from(self, name: str, backend: str) -> None:
+        """Give requests that wait at `name` for their first byte to others; streams that have begun are not touched."""
+        if not self.tally.can_sever or not await self._has_others(name, backend):
+            return
+        pairs = await self._socket.waiting(backend, name)
+        if not pairs:
+            return
+        # Or they could be sent to the same engine again, which the edge may still believe in.
+        await self._socket.down(backend, name)
+        ended = [self._end(pair) for pair in pairs]
+        self._account(name, ended)
+
+    async def _has_others(self, name: str, backend: str) -> bool:
+        found = await self._socket.servers()
+        mine = found.get((backend, name), ServerState())
+        others = (state for place, state in found.items() if place[0] == backend and place[1] != name)
+        return mine.sessions > 0 and any(state.up and not state.drained for state in others)
+
+    def _account(self, name: str, ended: list[Severed]) -> None:
+        done = ended.count(Severed.DONE)
+        self.tally.severed += done
+        if done:
+            logger.warning("engine %s: it is out: %d requests that waited there were sent elsewhere", name, done)
+        if Severed.IMPOSSIBLE in ended:
+            self.tally.can_sever = False
+            logger.warning(
+                "engine %s: its waiting requests stay: found that sockets cannot be ended from here: "
+                "CAP_NET_ADMIN and a kernel with CONFIG_INET_DIAG_DESTROY are needed; see docs/operations/failures.md",
+                name,
+            )

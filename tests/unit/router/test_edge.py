@@ -1,0 +1,309 @@
+"""Routers and their edge become of one mind about drains, whoever changed what; and who is out is relieved once."""
+
+import asyncio
+import logging
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.edge import EdgeError, EdgeKeeper, EdgeSocket
+from router.edge_metrics import EdgeMetrics
+from router.edge_text import EdgeView, ServerState
+from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
+from router.parse import Ask
+from router.sever import Pair, Severed
+from tests.support.until import until
+
+NAMES = ("a", "b")
+PAIR = Pair("127.0.0.1", 1, "127.0.0.1", 2)
+
+
+class Edge(EdgeSocket):
+    """HAProxy as far as its runtime socket tells, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__("/nowhere")
+        self.life = 0
+        self.gone = False
+        self.drained = dict.fromkeys(NAMES, False)
+        self.sessions = dict.fromkeys(NAMES, 0)
+        self.up = dict.fromkeys(NAMES, True)
+        self.pairs: list[Pair] = []
+        self.orders: list[str] = []
+        self.dumps = 0
+
+    async def look(self) -> EdgeView:
+        if self.gone:
+            raise EdgeError("gone")
+        states = {
+            ("model-m", name): ServerState(self.sessions[name], 0, up=self.up[name], drained=self.drained[name])
+            for name in NAMES
+        }
+        return EdgeView(("pid", str(self.life)), states)
+
+    async def drain(self, backend: str, server: str) -> None:
+        self._take(f"drain {server}")
+        self.drained[server] = True
+
+    async def ready(self, backend: str, server: str) -> None:
+        self._take(f"ready {server}")
+        self.drained[server] = False
+
+    async def down(self, backend: str, server: str) -> None:
+        self._take(f"down {server}")
+        self.up[server] = False
+
+    async def waiting(self, backend: str, server: str) -> list[Pair]:
+        self.dumps += 1
+        return self.pairs
+
+    def restart(self) -> None:
+        self.life += 1
+        self.drained = dict.fromkeys(NAMES, False)
+
+    def _take(self, order: str) -> None:
+        if self.gone:
+            raise EdgeError("gone")
+        self.orders.append(order)
+
+
+class Clock:
+    """Time that passes when it is asked to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def fleet_of(*names: str) -> Fleet:
+    engines = tuple(EngineSettings(name, f"http://127.0.0.1/{name}", "m", 8000.0) for name in names)
+    fleet = Fleet(FleetSettings(engines, eject_after=1, eject_seconds=1000.0, eject_max_seconds=1000.0), 0.0)
+    for name in names:
+        fleet.probe(name, Probe(ok=True), 0.0)
+    return fleet
+
+
+class Router:
+    """A fleet and its keeper."""
+
+    def __init__(self, edge: Edge, clock: Clock, answer: Severed = Severed.DONE) -> None:
+        self.edge = edge
+        self.clock = clock
+        self.ended: list[Pair] = []
+        self.answer = answer
+        self.restart()
+
+    def restart(self) -> None:
+        self.fleet = fleet_of(*NAMES)
+        backends = dict.fromkeys(NAMES, "model-m")
+        self.keeper = EdgeKeeper(self.fleet, self.edge, lambda: backends, self.clock, self._end)
+
+    def drained(self) -> dict[str, bool]:
+        return {engine.name: engine.draining for engine in self.fleet.snapshot(0.0).engines}
+
+    def set(self, name: str, *, drained: bool) -> None:
+        (self.fleet.drain if drained else self.fleet.undrain)(name)
+
+    def eject(self, name: str) -> None:
+        self.fleet.finished(Outcome("nobody", name, 502, "SH"), self.clock())
+
+    def step(self) -> None:
+        self.clock.now += 1.0
+        asyncio.run(self.keeper.step())
+
+    def _end(self, pair: Pair) -> Severed:
+        self.ended.append(pair)
+        return self.answer
+
+
+def routers(count: int = 1, **options: Severed) -> tuple[Edge, list[Router]]:
+    edge, clock = Edge(), Clock()
+    return edge, [Router(edge, clock, **options) for _ in range(count)]
+
+
+def agreed(edge: Edge, *found: Router) -> dict[str, bool]:
+    """What all of them hold, if they are of one mind."""
+    assert all(router.drained() == edge.drained for router in found)
+    return edge.drained
+
+
+def test_a_drain_reaches_the_edge_and_every_other_router() -> None:
+    """Set at any router: a second later it holds at the edge, another second later everywhere; so does its end."""
+    edge, (one, two) = routers(2)
+    one.step()
+    two.step()
+    for drained in (True, False):
+        one.set("a", drained=drained)
+        one.step()
+        two.step()
+        assert agreed(edge, one, two) == {"a": drained, "b": False}
+
+
+def test_a_drain_survives_the_router_and_the_edge() -> None:
+    """A new router learns it from the edge; a new edge is told by the router."""
+    edge, (one,) = routers()
+    one.set("a", drained=True)
+    one.step()
+    one.restart()
+    one.step()
+    assert agreed(edge, one) == {"a": True, "b": False}
+    edge.restart()
+    one.step()
+    assert agreed(edge, one) == {"a": True, "b": False}
+
+
+def test_an_order_at_the_edge_itself_is_adopted() -> None:
+    """An operator at HAProxy's socket is heard, draining and undraining."""
+    edge, (one,) = routers()
+    for drained in (True, False):
+        edge.drained["b"] = drained
+        one.step()
+        assert agreed(edge, one) == {"a": False, "b": drained}
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(NAMES), st.booleans(), st.booleans()), max_size=12))
+def test_the_last_order_holds_wherever_it_was_given(orders: list[tuple[int, str, bool, bool]]) -> None:
+    """Any orders at two routers and the edge, each heard before the next: all agree on the last one of each engine.
+
+    Restarts of routers and edge in between change nothing.
+    """
+    edge, found = routers(2)
+    wanted = dict.fromkeys(NAMES, False)
+    for place, name, drained, restarted in orders:
+        for router in [*found, *found]:
+            router.step()
+        wanted[name] = drained
+        if place == 2:
+            edge.drained[name] = drained
+        else:
+            found[place].set(name, drained=drained)
+        for router in [*found, *found]:
+            router.step()
+        if restarted:
+            edge.restart() if place == 2 else found[place].restart()
+    for router in [*found, *found]:
+        router.step()
+    assert agreed(edge, *found) == wanted
+
+
+@given(st.lists(st.tuples(st.sampled_from("01er"), st.sampled_from(NAMES), st.booleans()), max_size=20))
+def test_whatever_happens_at_once_they_agree_in_the_end(events: list[tuple[str, str, bool]]) -> None:
+    """Orders that cross each other may lose, but nobody is left with another view, and nothing swings."""
+    edge, found = routers(2)
+    for who, name, drained in events:
+        if who == "e":
+            edge.drained[name] = drained
+        elif who == "r":
+            edge.restart()
+        else:
+            found[int(who)].set(name, drained=drained)
+            found[int(who)].step()
+    for router in [*found, *found]:
+        router.step()
+    settled = dict(agreed(edge, *found))
+    orders = len(edge.orders)
+    found[0].step()
+    assert agreed(edge, *found) == settled
+    assert len(edge.orders) == orders
+
+
+def test_orders_are_given_only_on_a_difference() -> None:
+    """Agreed once, HAProxy hears nothing more."""
+    edge, (one,) = routers()
+    one.set("a", drained=True)
+    for _ in range(5):
+        one.step()
+    assert edge.orders == ["drain a"]
+
+
+def test_an_engine_that_the_edge_does_not_know_is_none_of_its_business() -> None:
+    """While a new configuration is on its way to the edge, drains of new engines are the router's alone."""
+    edge, clock = Edge(), Clock()
+    fleet = fleet_of("new", *NAMES)
+    keeper = EdgeKeeper(fleet, edge, lambda: dict.fromkeys(("new", "left", *NAMES), "model-m"), clock)
+    fleet.drain("new")
+    asyncio.run(keeper.step())
+    assert edge.orders == []
+    assert next(engine for engine in fleet.snapshot(0.0).engines if engine.name == "new").draining
+
+
+def test_leases_that_the_edge_does_not_count_are_given_back() -> None:
+    """Nothing at the engine for a while: what was held there goes."""
+    _, (one,) = routers()
+    one.fleet.decide(Ask("r", "m", 1, "1", "user", "-", 1000, stream=False), 0.0)
+    held = {engine.in_flight for engine in one.fleet.snapshot(0.0).engines}
+    assert held == {0, 1}
+    for _ in range(10):
+        one.step()
+    assert one.fleet.snapshot(0.0).leases == 0
+
+
+def test_waiting_requests_of_an_engine_that_is_out_are_sent_elsewhere_once() -> None:
+    """The edge is told first not to use it; then each connection ends; while it stays out it is looked at rarely."""
+    edge, (one,) = routers()
+    edge.sessions["a"], edge.pairs = 2, [PAIR, PAIR]
+    one.step()
+    one.eject("a")
+    one.step()
+    assert one.ended == [PAIR, PAIR]
+    assert edge.orders == ["down a"]
+    assert one.keeper.tally.severed == 2
+    edge.pairs = []
+    for _ in range(20):
+        one.step()
+    assert one.ended == [PAIR, PAIR]
+    assert edge.dumps <= 1 + 20 / 5
+
+
+@pytest.mark.parametrize("sessions", [0, 1])
+def test_requests_stay_where_no_other_engine_can_take_them(sessions: int) -> None:
+    """Nobody there, or nobody else: nothing is ended, HAProxy not even asked for its streams."""
+    edge, (one,) = routers()
+    edge.sessions["a"], edge.pairs = sessions, [PAIR]
+    edge.up["b"] = sessions == 0
+    one.eject("a")
+    one.step()
+    assert (one.ended, edge.dumps) == ([], 0)
+
+
+def test_a_kernel_that_cannot_is_asked_once(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning and a metric; the requests wait as they would without us."""
+    edge, (one,) = routers(answer=Severed.IMPOSSIBLE)
+    edge.sessions["a"], edge.pairs = 1, [PAIR]
+    one.eject("a")
+    for _ in range(20):
+        one.step()
+    assert one.ended == [PAIR]
+    assert sum("CAP_NET_ADMIN" in line for line in caplog.messages) == 1
+    assert metrics(one)["ironrack_router_edge_can_sever"] == 0.0
+
+
+async def test_a_dead_socket_costs_a_metric_and_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    """Gone and back: the keeper goes on, says each once, and the metric follows."""
+    caplog.set_level(logging.INFO)
+    edge, clock = Edge(), Clock()
+
+    def now() -> float:
+        clock.now += 1.0
+        return clock.now
+
+    keeper = EdgeKeeper(fleet_of(*NAMES), edge, lambda: dict.fromkeys(NAMES, "model-m"), now)
+    async with asyncio.timeout(10), asyncio.TaskGroup() as group:
+        running = group.create_task(keeper.run())
+        for gone in (False, True, False):
+            edge.gone = gone
+            await until(lambda: keeper.tally.up is not edge.gone, "the keeper has noticed")
+        running.cancel()
+    assert [line for line in caplog.messages if line.startswith("edge socket")] == [
+        "edge socket: it answers",
+        "edge socket: gone",
+        "edge socket: it answers",
+    ]
+
+
+def metrics(router: Router) -> dict[str, float]:
+    families = EdgeMetrics(router.keeper.tally).collect()
+    return {sample.name: sample.value for family in families for sample in family.samples}
