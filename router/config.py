@@ -91,7 +91,9 @@ def fleet_settings(settings: Settings) -> FleetSettings:
     """Return what the owner of engines, leases and bindings needs."""
     return FleetSettings(
         engines=tuple(
-            EngineSettings(engine.name, engine.url, engine.model, engine.prefill_tokens_per_second)
+            EngineSettings(
+                engine.name, engine.url, engine.model, engine.prefill_tokens_per_second, engine.max_requests
+            )
             for engine in settings.engines
         ),
         rule=Rule(settings.routing.gate_seconds, settings.routing.kv_weight),
@@ -101,6 +103,11 @@ def fleet_settings(settings: Settings) -> FleetSettings:
         leases_ttl_seconds=settings.leases.ttl_seconds,
         probe_fail_after=settings.health.fail_after,
         probe_rise_after=settings.health.rise_after,
+        max_wait_seconds=settings.admission.max_wait_seconds,
+        max_requests=settings.admission.max_requests,
+        stall_seconds=settings.health.stall_seconds,
+        slow_start_seconds=settings.health.slow_start_seconds,
+        index_enabled=settings.routing.prefix_index,
     )
 
 

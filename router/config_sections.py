@@ -170,12 +170,12 @@ class Health(Section):
     `slow_start_seconds`: over how long an engine that came back gets its full share again; 0: at once.
     """
 
-    interval_seconds: Seconds = 2.0
-    timeout_seconds: Seconds = 5.0
-    fail_after: Count = 3
+    interval_seconds: Seconds = 1.0
+    timeout_seconds: Seconds = 2.0
+    fail_after: Count = 2
     rise_after: Count = 1
-    stall_seconds: SecondsOrNone = 30.0
-    slow_start_seconds: SecondsOrNone = 10.0
+    stall_seconds: SecondsOrNone = 4.0
+    slow_start_seconds: SecondsOrNone = 30.0
 
 
 class Leases(Section):
