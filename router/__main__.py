@@ -1,5 +1,7 @@
 """The command line: `python -m router --config FILE`, or `--check-config FILE` to read it and stop.
 
+SIGHUP reads FILE again; a change of it is noticed anyway.
+
 Exit codes: 0 stopped as asked, or the settings are good; 1 could not run; 2 the settings or the command line are wrong.
 """
 
@@ -14,8 +16,8 @@ from pathlib import Path
 import uvloop
 
 from router.app import Addresses, Router
-from router.config import Settings, load
 from router.errors import SettingsInvalid
+from router.reload import Source, read
 from router.tidy import tame
 
 logger = logging.getLogger("router")
@@ -26,15 +28,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        settings = load(options.check_config or options.config)
+        source = read(options.check_config or options.config)
     except SettingsInvalid as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
     if options.check_config:
+        settings = source.settings
         print(f"{options.check_config}: {len(settings.engines)} engines, {len(settings.models)} models: good")
         return 0
     try:
-        uvloop.run(_serve(settings))
+        uvloop.run(_serve(source))
     except OSError as error:
         print(f"router: {error}: allowed addresses that are free on this host; see `listen`", file=sys.stderr)
         return 1
@@ -53,12 +56,13 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-async def _serve(settings: Settings) -> None:
+async def _serve(source: Source) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    router = Router(settings)
+    router = Router(source.settings, source)
+    loop.add_signal_handler(signal.SIGHUP, router.reload)
     tame()
     await router.serve(stop, _say)
     logger.info("stopped")

@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from router.errors import Refused, UnknownEngine, openai_body
 from router.fleet import EngineSnapshot, Fleet
+from router.reload import Generation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -26,17 +27,21 @@ _KINDS = {
 
 
 class Admin:
-    """The handlers; `ready` says whether the router has seen its engines and takes questions."""
+    """The handlers; `ready` says whether the router has seen its engines and takes questions.
+
+    `models`: the names served now; `generation`: the settings in force, None where no file is followed.
+    """
 
     def __init__(
         self,
         *,
-        models: tuple[str, ...],
+        models: Callable[[], tuple[str, ...]],
         fleet: Fleet,
         metrics: CollectorRegistry,
         clock: Callable[[], float],
         ready: Callable[[], bool],
         created: int,
+        generation: Callable[[], Generation | None] = lambda: None,
     ) -> None:
         self._models = models
         self._fleet = fleet
@@ -44,6 +49,7 @@ class Admin:
         self._clock = clock
         self._ready = ready
         self._created = created
+        self._generation = generation
 
     def application(self) -> web.Application:
         """Return the application to serve."""
@@ -54,6 +60,7 @@ class Admin:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._scrape),
                 web.get("/v1/models", self._list_models),
+                web.get("/admin/config", self._config),
                 web.get("/admin/engines", self._list_engines),
                 web.post("/admin/engines/{name}/drain", self._drain),
                 web.post("/admin/engines/{name}/undrain", self._undrain),
@@ -65,7 +72,7 @@ class Admin:
         return _json({"status": "ok"})
 
     async def _readyz(self, _: web.Request) -> web.Response:
-        missing = sorted(set(self._models) - self._servable())
+        missing = sorted(set(self._models()) - self._servable())
         if not self._ready():
             raise _unready("router: still looking at its engines for the first time: try again in 1 s")
         if missing:
@@ -79,10 +86,16 @@ class Admin:
         servable = self._servable()
         models = [
             {"id": name, "object": "model", "created": self._created, "owned_by": "ironrack"}
-            for name in self._models
+            for name in self._models()
             if name in servable
         ]
         return _json({"object": "list", "data": models})
+
+    async def _config(self, _: web.Request) -> web.Response:
+        generation = self._generation()
+        if generation is None:
+            raise Refused(404, "not_found_error", "config: this router follows no file: start it with --config FILE")
+        return _json(asdict(generation))
 
     async def _list_engines(self, _: web.Request) -> web.Response:
         return _json({"engines": [asdict(engine) for engine in self._engines()]})

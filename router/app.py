@@ -1,30 +1,30 @@
-"""Sockets and wiring: the edge's questions, its completion events, the HTTP side, the timers. Decides nothing."""
+"""Sockets and timers: the edge's questions, its completion events, the HTTP side. Decides nothing."""
 
 import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
 from aiohttp import web
 
-from router.account import Accounts, Journal
 from router.admin import Admin
-from router.answer import Answers
-from router.config import Settings, fleet_settings, parse_settings, split_address, spop_limits
+from router.answer import Answers, Variables
+from router.config import Settings, split_address, spop_limits
 from router.connections import EventConnection, SpopConnection, mine
 from router.fleet import Fleet
-from router.health import Prober, Rhythm, Target
-from router.joined import Recent
-from router.metrics import Exporter, Tally, registry
+from router.metrics import Tally
+from router.parts import Parts
+from router.reload import Reloader, Source
 from router.tidy import Tidy
 
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 _FLUSH_SECONDS = 0.25
+_AGAIN_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0  # long enough for the edge's health check to see that nobody accepts any more
 
 
@@ -38,39 +38,39 @@ class Addresses:
 
 
 class Router:
-    """Everything wired together; `serve` runs it until `stop` is set."""
+    """Everything wired together; `serve` runs it until `stop` is set. With a `source`, it follows that file."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        engines = settings.engines
-        sources = {*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "prefix"}
-        self.tally = Tally((engine.name for engine in engines), sources)
-        self.fleet = Fleet(fleet_settings(settings), time.monotonic())
-        recent = Recent(settings.leases.capacity if settings.log.decisions else 0)
-        self._journal = Journal(self.tally)
-        self._accounts = Accounts(self.fleet, self.tally, recent, self._journal if settings.log.decisions else None)
-        self.answers = Answers(
-            settings=parse_settings(settings),
-            backends={model.name: model.backend for model in settings.models},
-            fleet=self.fleet,
-            tally=self.tally,
-            recent=recent,
-            clock=time.perf_counter,
-        )
-        self._prober = Prober(
-            tuple(Target(engine.name, engine.url) for engine in engines),
-            Rhythm(settings.health.interval_seconds, settings.health.timeout_seconds),
-            self.fleet.probe,
-            self.tally,
-            time.monotonic,
-        )
-        exporter = Exporter(self.tally, lambda: self.fleet.snapshot(time.monotonic()), self._prober.ages)
-        self._metrics = registry(exporter)
+    def __init__(self, settings: Settings, source: Source | None = None) -> None:
+        self._settings = settings  # what cannot change while it runs
+        self._parts = Parts(settings)
+        self._reloader = Reloader(source, self._parts.configure) if source else None
+        if self._reloader:
+            self._parts.watch(self._reloader)
         self._tidy = Tidy(time.monotonic())
         self._peers: set[SpopConnection] = set()
         self._event_peers: set[EventConnection] = set()
         self._mine = mine(settings.decider.index, settings.decider.of)
         self._listening = False
+
+    @property
+    def fleet(self) -> Fleet:
+        """The owner of engines, leases and bindings."""
+        return self._parts.fleet
+
+    @property
+    def tally(self) -> Tally:
+        """What is counted outside the fleet."""
+        return self._parts.tally
+
+    @property
+    def answers(self) -> Answers:
+        """What the edge is told."""
+        return self._parts.answers
+
+    def reload(self) -> None:
+        """Read the settings file again, changed or not."""
+        if self._reloader:
+            self._reloader.ask()
 
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] = lambda _: None) -> None:
         """Run until `stop`; `started` is told the addresses once questions are taken. OSError: a port is taken."""
@@ -79,11 +79,7 @@ class Router:
             events = await self._listen(stack, self._settings.listen.events, self._event_connection)
             http = await self._serve_http(stack)
             async with asyncio.TaskGroup() as tasks:
-                running = [
-                    tasks.create_task(self._prober.run(), name="prober"),
-                    tasks.create_task(_every(_TICK_SECONDS, self._tick, self.tally), name="tick"),
-                    tasks.create_task(_every(_FLUSH_SECONDS, self._flush, self.tally), name="flush"),
-                ]
+                running = [tasks.create_task(work, name=name) for name, work in self._work()]
                 await self._first_look(stop)
                 await spop.start_serving()
                 self._listening = True
@@ -92,11 +88,19 @@ class Router:
                 await self._drain(spop)
                 for task in running:
                     task.cancel()
-        _write(self._journal.take())
+        _write(self._parts.journal.take())
+
+    def _work(self) -> Iterator[tuple[str, Coroutine[None, None, None]]]:
+        """What runs beside the connections, by name."""
+        yield "prober", self._parts.prober.run()
+        yield "tick", _every(_TICK_SECONDS, self._tick, self.tally)
+        yield "flush", _every(_FLUSH_SECONDS, self._flush, self.tally)
+        if self._reloader:
+            yield "reload", _always(self._reloader.run, self.tally)
 
     async def _first_look(self, stop: asyncio.Event) -> None:
         """Take no questions before every engine was looked at: until then the edge decides better by itself."""
-        looks = [asyncio.ensure_future(self._prober.all_seen.wait()), asyncio.ensure_future(stop.wait())]
+        looks = [asyncio.ensure_future(self._parts.prober.all_seen.wait()), asyncio.ensure_future(stop.wait())]
         timeout = self._settings.health.timeout_seconds + self._settings.health.interval_seconds
         await asyncio.wait(looks, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
         for look in looks:
@@ -112,14 +116,14 @@ class Router:
             peer.finish()
 
     async def _serve_http(self, stack: AsyncExitStack) -> str:
-        models = tuple(model.name for model in self._settings.models)
         admin = Admin(
-            models=models,
+            models=self._parts.models,
             fleet=self.fleet,
-            metrics=self._metrics,
+            metrics=self._parts.metrics,
             clock=time.monotonic,
             ready=lambda: self._listening,
             created=_wall_clock(),
+            generation=lambda: self._reloader.generation if self._reloader else None,
         )
         runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
         await runner.setup()
@@ -143,10 +147,12 @@ class Router:
         return server
 
     def _spop_connection(self) -> SpopConnection:
-        return SpopConnection(self.answers, spop_limits(self._settings), self.tally, self._peers)
+        decider = self._settings.decider
+        told: Variables = {"decider": decider.index} if decider.of > 1 else {}
+        return SpopConnection(self.answers, spop_limits(self._parts.settings), self.tally, self._peers, told)
 
     def _event_connection(self) -> EventConnection:
-        return EventConnection(self._accounts, self.tally, self._event_peers, self._mine)
+        return EventConnection(self._parts.accounts, self.tally, self._event_peers, self._mine)
 
     async def _tick(self) -> None:
         now = time.monotonic()
@@ -154,7 +160,7 @@ class Router:
         self._tidy.tick(now, idle=self.fleet.snapshot(now).leases == 0)
 
     async def _flush(self) -> None:
-        octets = self._journal.take()
+        octets = self._parts.journal.take()
         if octets:
             await asyncio.to_thread(_write, octets)
 
@@ -166,6 +172,16 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]], tally: T
             await action()
         except Exception:
             tally.fault(logger, "a timer failed: it goes on")
+
+
+async def _always(run: Callable[[], Awaitable[None]], tally: Tally) -> None:
+    """Run what should never end, again where it does: none of it may take the router with it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            tally.fault(logger, "a task failed: it is started again")
+        await asyncio.sleep(_AGAIN_SECONDS)
 
 
 def _write(octets: bytes) -> None:

@@ -35,10 +35,13 @@ def mine(index: int, of: int) -> Callable[[bytes], bool]:
 
 
 class SpopConnection(asyncio.Protocol):
-    """One connection from the edge that asks."""
+    """One connection from the edge that asks. `told`: variables that go with every answer that says something."""
 
-    def __init__(self, answers: Answers, limits: Limits, tally: Tally, peers: set["SpopConnection"]) -> None:
+    def __init__(
+        self, answers: Answers, limits: Limits, tally: Tally, peers: set["SpopConnection"], told: Variables
+    ) -> None:
         self._answers = answers
+        self._told = told
         self._agent = Agent(limits)
         self._tally = tally
         self._peers = peers
@@ -61,7 +64,7 @@ class SpopConnection(asyncio.Protocol):
         for question in self._agent.receive(data):
             variables = self._answers.answer(question, now, partial(self._reply, question))
             if variables is not None:
-                self._agent.acknowledge(question, variables)
+                self._acknowledge(question, variables)
         self._send()
 
     def pause_writing(self) -> None:
@@ -88,8 +91,11 @@ class SpopConnection(asyncio.Protocol):
     def _reply(self, question: Notify, variables: Variables) -> None:
         """Answer a question that waited; nobody hears it where the connection is gone."""
         if self._transport is not None:
-            self._agent.acknowledge(question, variables)
+            self._acknowledge(question, variables)
             self._send()
+
+    def _acknowledge(self, question: Notify, variables: Variables) -> None:
+        self._agent.acknowledge(question, variables | self._told if self._told and variables else variables)
 
     def _send(self) -> None:
         if self._transport is None:

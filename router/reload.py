@@ -64,6 +64,9 @@ def fixed(old: Settings, new: Settings) -> Iterator[str]:
     for name in ("index", "shared"):
         if (now := getattr(new.decider, name)) != (was := getattr(old.decider, name)):
             yield f"decider.{name}: found {now!r} where {was!r} is in use: needs a restart"
+    if old.log != new.log:
+        logs = new.log.decisions
+        yield f"log.decisions: found {logs!r} where {not logs!r} is in use: needs a restart"
     if old.edge.runtime_socket != new.edge.runtime_socket:
         found, was = new.edge.runtime_socket, old.edge.runtime_socket
         yield f"edge.runtime_socket: found {found!r} where {was!r} is in use: needs a restart"

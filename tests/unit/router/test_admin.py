@@ -28,7 +28,7 @@ class Desk:
         self.fleet = Fleet(FleetSettings(engines), 0.0)
         exporter = Exporter(Tally("abc", ()), lambda: self.fleet.snapshot(1.0), dict)
         self.admin = Admin(
-            models=("tiny", "big"),
+            models=lambda: ("tiny", "big"),
             fleet=self.fleet,
             metrics=registry(exporter),
             clock=lambda: 1.0,
