@@ -56,15 +56,14 @@ class Failed(Exception):
         self.again = again
 
 
-def session(times: Times) -> aiohttp.ClientSession:
+def session() -> aiohttp.ClientSession:
     """Return a client without limits of its own: no pool, so that no dead connection fails a request that has sent it.
 
     Nothing is decompressed, followed, kept or added.
     """
-    limits = aiohttp.ClientTimeout(total=None, sock_connect=times.connect, sock_read=times.silence)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        timeout=limits,
+        timeout=aiohttp.ClientTimeout(total=None),
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),
         skip_auto_headers=_NOT_ADDED,
@@ -72,10 +71,11 @@ def session(times: Times) -> aiohttp.ClientSession:
     )
 
 
-async def begin(http: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes) -> Begun:
+async def begin(http: aiohttp.ClientSession, url: URL, headers: Mapping[str, str], body: bytes, times: Times) -> Begun:
     """POST `body` and wait for the first byte of the answer. Raises Failed: nothing of an answer has been seen then."""
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=times.connect, sock_read=times.silence)
     try:
-        answer = await http.post(url, headers=headers, data=_slices(body), allow_redirects=False)
+        answer = await http.post(url, headers=headers, data=_slices(body), allow_redirects=False, timeout=limits)
     except aiohttp.ClientConnectorError as error:
         raise Failed("SC", "did not accept a connection") from error
     except aiohttp.ConnectionTimeoutError as error:

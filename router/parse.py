@@ -114,6 +114,7 @@ def parse(request: Request, settings: ParseSettings) -> Ask:
         tenant=request.tenant,
         prompt_tokens=min(_tokens(request, prompt, settings, cut=cut), _MOST_TOKENS),
         stream=body.get("stream") is True,
+        priority_class=request.priority_class,
     )
 
 

@@ -3,8 +3,9 @@
 The body is read whole, decided on by the same rules as all others, and sent to an engine from here; the answer is
 streamed through. Only the edge talks to this side: who asks, and how urgently, is what its headers say.
 
-Before the first byte of an answer another engine is tried, at most `retries` times; after it, never. A client that
-leaves takes the engine's work with it: the server cancels the handler, which closes the connection to the engine.
+Who must wait waits here as at the edge. Before the first byte of an answer another engine is tried, at most `retries`
+times; after it, never. A client that leaves takes the engine's work with it: the server cancels the handler, which
+closes the connection to the engine.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ import logging
 import time
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
@@ -21,17 +22,16 @@ import msgspec
 from aiohttp import web
 from yarl import URL
 
+from router.admission import Ticket, Waiting
+from router.door import Door
 from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import EngineSnapshot, Fleet, Outcome
 from router.forward import Begun, Failed, Times, answer_headers, begin, more, request_headers, session
 from router.metrics import Tally
 from router.parse import Ask, ParseSettings, Request, parse
-from router.pick import Choice
 from router.spool import Spool, read
 
 logger = logging.getLogger(__name__)
-
-Choose = Callable[[Request], Awaitable[tuple[Ask, Choice]]]
 
 _CLIENT_LEFT = 499  # in the books only: nobody is there to read it
 _RETRIED_STATUS = 503
@@ -65,7 +65,7 @@ class _Job:
     room: AsyncExitStack
     body: bytes
     ask: Ask
-    choice: Choice
+    ticket: Ticket
     tried: list[str] = field(default_factory=list)
     status: int = 0
     termination: str = "--"
@@ -74,20 +74,26 @@ class _Job:
     @property
     def why(self) -> str:
         """The decision's reason, unless another engine than the chosen one answered."""
-        return self.choice.why.value if self.tried[-1] == self.choice.engine else "retry"
+        choice = self.ticket.choice
+        return choice.why.value if self.tried[-1] == choice.engine else "retry"
 
 
 class Proxy:
-    """The handlers. `choose` decides and takes a lease, as for a question of the edge; it raises Refused."""
+    """The handlers. Whom the door lets in has a lease, which ends here, whatever happens."""
 
-    def __init__(self, settings: ProxySettings, fleet: Fleet, tally: Tally, choose: Choose | None = None) -> None:
+    def __init__(self, settings: ProxySettings, fleet: Fleet, tally: Tally, door: Door) -> None:
         self._settings = settings
         self._fleet = fleet
         self._tally = tally
-        self._choose = choose or self._decide
+        self._door = door
         self._spool = Spool(settings.max_body_bytes, settings.spool_bytes, settings.request_seconds)
         self._http: aiohttp.ClientSession | None = None
         self.counts: Counter[str] = Counter(requests=0, refused=0, retried=0, left=0)
+
+    def configure(self, settings: ProxySettings) -> None:
+        """Take over new settings, for the next request on."""
+        self._settings = settings
+        self._spool.configure(settings.max_body_bytes, settings.spool_bytes, settings.request_seconds)
 
     def application(self) -> web.Application:
         """Return the application. It counts on handlers that are cancelled when their client leaves: see `runner`."""
@@ -108,7 +114,7 @@ class Proxy:
         )
 
     async def _client(self, _: web.Application) -> AsyncIterator[None]:
-        async with session(self._settings.times) as self._http:
+        async with session() as self._http:
             yield
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
@@ -121,7 +127,7 @@ class Proxy:
             return _refusal(refused, request)
         except Exception:
             self._tally.fault(logger, "a request could not be passed on")
-            return _refusal(Refused(500, "internal_error", "router: it failed on this request"), request)
+            return _refusal(_failed(), request)
 
     async def _take(self, request: web.Request, room: AsyncExitStack) -> _Job:
         most = await room.enter_async_context(self._spool.room(request.content_length))
@@ -131,7 +137,7 @@ class Proxy:
         except TimeoutError:
             message = "body: it did not arrive completely in time: send it faster, or a shorter one"
             raise Refused(408, "timeout_error", message, code="request_timeout") from None
-        return _Job(request, room, body, *await self._choose(self._read(request, body)))
+        return _Job(request, room, body, *await self._admit(self._read(request, body)))
 
     def _read(self, request: web.Request, body: bytes) -> Request:
         """The request as the edge would have asked about it, had its buffer been large enough."""
@@ -151,14 +157,30 @@ class Proxy:
             priority_class=request.headers.get("x-ironrack-class", ""),
         )
 
-    async def _decide(self, request: Request) -> tuple[Ask, Choice]:
+    async def _admit(self, request: Request) -> tuple[Ask, Ticket]:
         try:
             ask = parse(request, self._settings.parse)
         except NeedsProxy:
             raise _no_model() from None
-        choice = self._fleet.decide(ask, time.monotonic())
-        self._tally.decided(choice.engine, choice.why, ask.source, ask.prompt_tokens, choice.uncached_tokens)
-        return ask, choice
+        return ask, self._door.ask(ask, time.monotonic()) or await self._wait(ask)
+
+    async def _wait(self, ask: Ask) -> Ticket:
+        """Wait for room at an engine. Raises Refused where none comes free in time."""
+        told: asyncio.Future[Ticket | Refused | None] = asyncio.get_running_loop().create_future()
+
+        def tell(_: Waiting, answer: Ticket | Refused | None) -> None:
+            if not told.done():
+                told.set_result(answer)
+
+        try:
+            answer = await told if self._door.admit(ask.id, time.monotonic(), tell) else None
+        except asyncio.CancelledError:
+            # The client left, maybe in the moment it was let in.
+            self._ended(Outcome(ask.id, "", _CLIENT_LEFT, "CH"))
+            raise
+        if isinstance(answer, Ticket):
+            return answer
+        raise answer or _failed()
 
     async def _serve(self, job: _Job) -> web.StreamResponse:
         try:
@@ -181,7 +203,7 @@ class Proxy:
         engine = self._next(job)
         while engine is not None:
             job.tried.append(engine.name)
-            other = self._next(job) if len(job.tried) <= self._settings.retries else None
+            other = self._next(job) if job.ticket.retries and len(job.tried) <= self._settings.retries else None
             try:
                 begun = await self._try(job, engine)
             except Failed as failed:
@@ -195,25 +217,30 @@ class Proxy:
                 begun.answer.close()
             self.counts["retried"] += 1
             engine = other
-        raise _unanswered(job.choice.engine, Failed("SC", "is not configured any more"))
+        raise _unanswered(job.ticket.choice.engine, Failed("SC", "is not configured any more"))
 
     async def _try(self, job: _Job, engine: EngineSnapshot) -> Begun:
         assert self._http is not None
         headers = request_headers(job.request.headers, len(job.body), self._settings.engine_key)
-        return await begin(self._http, URL(engine.url + job.request.raw_path, encoded=True), headers, job.body)
+        if job.ticket.priority:
+            headers["x-ironrack-priority"] = str(job.ticket.priority)
+        url = URL(engine.url + job.request.raw_path, encoded=True)
+        return await begin(self._http, url, headers, job.body, self._settings.times)
 
     def _next(self, job: _Job) -> EngineSnapshot | None:
         """The chosen engine, then of those that were not tried yet the one with the fewest requests."""
         engines = self._fleet.snapshot(time.monotonic()).engines
         if not job.tried:
-            return next((each for each in engines if each.name == job.choice.engine), None)
+            return next((each for each in engines if each.name == job.ticket.choice.engine), None)
         able = (each for each in engines if each.model == job.ask.model and each.available)
         return min((each for each in able if each.name not in job.tried), key=lambda each: each.in_flight, default=None)
 
     async def _stream(self, job: _Job, begun: Begun) -> web.StreamResponse:
         answer = begun.answer
         job.status, job.begun = answer.status, True
-        self._fleet.begun(job.ask.id, job.tried[-1], time.monotonic(), answer.status)
+        now = time.monotonic()
+        self._fleet.begun(job.ask.id, job.tried[-1], now, answer.status)
+        self._door.freed(job.tried[-1], now)
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
         response.headers.update(answer_headers(answer.headers, job.tried[-1], job.why))
         try:
@@ -234,9 +261,13 @@ class Proxy:
         """As the edge would tell of a request: who served it, whom it was meant for, and how it ended."""
         server = job.tried[-1] if job.tried else ""
         retries = max(len(job.tried) - 1, 0)
-        outcome = Outcome(job.ask.id, server, job.status, job.termination, retries, job.choice.engine)
-        self._fleet.finished(outcome, time.monotonic())
+        self._ended(Outcome(job.ask.id, server, job.status, job.termination, retries, job.ticket.choice.engine))
         self._tally.ended(server, job.status, retries)
+
+    def _ended(self, outcome: Outcome) -> None:
+        now = time.monotonic()
+        self._fleet.finished(outcome, now)
+        self._door.ended(outcome.id, outcome.server, now)
 
 
 class _Named(msgspec.Struct):
@@ -267,6 +298,10 @@ def model_first(body: bytes, most: int) -> bytes:
 def _no_model() -> Refused:
     message = "model: nothing in the whole body: a text is needed, in a JSON object; GET /v1/models lists the names"
     return Refused(400, "invalid_request_error", message, param="model", code="missing_model")
+
+
+def _failed() -> Refused:
+    return Refused(500, "internal_error", "router: it failed on this request: its log says why")
 
 
 def _unanswered(engine: str, failed: Failed) -> Refused:

@@ -24,11 +24,15 @@ class Spool:
     """At most `body_bytes` of one body and `total_bytes` of all; room is waited for `wait_seconds`, in turn."""
 
     def __init__(self, body_bytes: int, total_bytes: int, wait_seconds: float) -> None:
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self.held = 0
+        self.configure(body_bytes, total_bytes, wait_seconds)
+
+    def configure(self, body_bytes: int, total_bytes: int, wait_seconds: float) -> None:
+        """Take over other bounds, for the next body on."""
         self._body_bytes = body_bytes
         self._total_bytes = max(total_bytes, body_bytes)
         self._wait_seconds = wait_seconds
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-        self.held = 0
 
     @asynccontextmanager
     async def room(self, announced: int | None) -> AsyncIterator[int]:

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import io
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -15,14 +16,19 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
+from router.admission import PriorityClass, RoomSettings
+from router.door import Door, DoorSettings
 from router.errors import Refused
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
 from router.forward import Times
+from router.joined import Recent
 from router.metrics import Tally
 from router.parse import ParseSettings
 from router.proxy import Proxy, ProxySettings, model_first
+from router.tenants import TenantSettings
 from tests.support.until import until
 
+DOOR = DoorSettings(models={"a": "tiny", "b": "tiny", "c": "big"})
 CHAT = "/v1/chat/completions"
 SETTINGS = ProxySettings(
     parse=ParseSettings(models=("tiny", "big"), buffer_bytes=4096),
@@ -111,7 +117,9 @@ class Desk:
         self.engines = {name: Engine(name) for name in "abc"}
         self.url = ""
 
-    async def start(self, settings: ProxySettings = SETTINGS) -> "Desk":
+    async def start(
+        self, settings: ProxySettings = SETTINGS, door: DoorSettings = DOOR, max_requests: int = 0
+    ) -> "Desk":
         for engine in self.engines.values():
             app = web.Application(client_max_size=1 << 30)
             app.router.add_post("/{path:.*}", engine.handle)
@@ -119,11 +127,12 @@ class Desk:
         wanted = tuple(
             EngineSettings(name, engine.url, "big" if name == "c" else "tiny") for name, engine in self.engines.items()
         )
-        self.fleet = Fleet(FleetSettings(wanted), 0.0)
+        self.fleet = Fleet(FleetSettings(wanted, max_requests=max_requests), 0.0)
         for name in self.engines:
             self.fleet.probe(name, Probe(ok=True), 0.0)
         self.tally = Tally("abc", ("x-session-id", "fingerprint"))
-        self.proxy = Proxy(settings, self.fleet, self.tally)
+        self.door = Door(self.fleet, self.tally, Recent(100), door, 0.0)
+        self.proxy = Proxy(settings, self.fleet, self.tally, self.door)
         self.url = await self._serve(self.proxy.runner())
         return self
 
@@ -138,6 +147,11 @@ class Desk:
         data = io.BytesIO(octets)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         return self.http.post(self.url + path, data=data, headers=named)
+
+    async def status(self, model: str, **headers: str) -> int:
+        async with self.post(question(model), **headers) as answer:
+            await answer.read()
+            return int(answer.status)
 
     def leases(self) -> int:
         return self.fleet.snapshot(1.0).leases
@@ -154,7 +168,7 @@ async def desk() -> AsyncIterator[Desk]:
         yield found
         if found.url:
             await until(lambda: found.leases() == 0 and found.loads() == {(0, 0)}, "nothing is held any more")
-            assert found.proxy._spool.held == 0
+            assert (found.proxy._spool.held, len(found.door.room)) == (0, 0)
 
 
 def question(model: str = "tiny", pad: int = 10_000) -> dict[str, object]:
@@ -350,6 +364,72 @@ async def test_engine_that_says_nothing_is_given_up(desk: Desk) -> None:
     async with desk.post(question()) as answer:
         assert (answer.status, (await answer.json())["error"]["code"]) == (504, "engine_timeout")
     assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+
+
+def waiting(door: DoorSettings = DOOR, **room: Any) -> DoorSettings:
+    return replace(door, room=RoomSettings(**({"capacity": 10, "seconds": 30} | room)))
+
+
+async def test_request_waits_for_a_full_engine(desk: Desk) -> None:
+    """As at the edge: whoever finds no room waits, and goes in when one request is over."""
+    await desk.start(door=waiting(), max_requests=1)
+    engine = desk.engines["c"]
+    engine.plan = engine.silent
+    first = asyncio.ensure_future(desk.status("big"))
+    await until(lambda: len(engine.seen) == 1, "the engine is full")
+    second = asyncio.ensure_future(desk.status("big"))
+    await until(lambda: len(desk.door.room) == 1, "the second one waits")
+    engine.plan = engine.echo
+    first.cancel()
+    assert await second == 200
+
+
+async def test_client_that_leaves_the_room_leaves_nothing_there(desk: Desk) -> None:
+    """Its place is free, and the next one is not behind it."""
+    await desk.start(door=waiting(), max_requests=1)
+    engine = desk.engines["c"]
+    engine.plan = engine.silent
+    tasks = []
+    for number in range(2):
+        tasks.append(asyncio.ensure_future(desk.status("big")))
+        await until(lambda: len(engine.seen) + len(desk.door.room) == len(tasks), f"request {number} is there")
+    tasks[1].cancel()
+    await until(lambda: len(desk.door.room) == 0, "nobody waits")
+    assert desk.leases() == 1
+    tasks[0].cancel()
+
+
+async def test_waiting_ends_with_a_refusal(desk: Desk) -> None:
+    """Nobody waits longer than the limit."""
+    await desk.start(door=waiting(seconds=0.01), max_requests=1)
+    engine = desk.engines["c"]
+    engine.plan = engine.silent
+    first = asyncio.ensure_future(desk.status("big"))
+    await until(lambda: len(engine.seen) == 1, "the engine is full")
+    second = asyncio.ensure_future(desk.status("big"))
+
+    def refused() -> bool:
+        desk.door.tick(time.monotonic())
+        return second.done()
+
+    await until(refused, "the second one is refused")
+    assert await second in {429, 503}
+    first.cancel()
+
+
+async def test_tenants_may_do_here_what_they_may_do_elsewhere(desk: Desk) -> None:
+    """The edge says who asks; a model that is not theirs is refused."""
+    await desk.start(door=replace(DOOR, tenants=(TenantSettings("acme", models=frozenset({"tiny"})),)))
+    assert await desk.status("big", x_ironrack_tenant="acme") == 403
+    assert await desk.status("tiny", x_ironrack_tenant="acme") == 200
+
+
+async def test_engine_is_told_how_urgent_a_request_is(desk: Desk) -> None:
+    """The class that the edge names becomes vLLM's number, as a header that the engine's middleware reads."""
+    classes = (PriorityClass("default"), PriorityClass("batch", priority=7))
+    await desk.start(door=waiting(classes=classes))
+    async with desk.post(question(), x_ironrack_class="batch") as answer:
+        assert (await answer.json())["headers"]["x-ironrack-priority"] == "7"
 
 
 async def test_client_that_never_sends_its_body_is_sent_away(desk: Desk) -> None:
