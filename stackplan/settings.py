@@ -127,9 +127,9 @@ class Router(Section):
     session_fields: list[FieldPath] = SESSION_FIELDS
     session_capacity: Count = 200_000
     session_ttl_seconds: Seconds = 3600
-    health_interval_seconds: Seconds = 2
-    health_timeout_seconds: Seconds = 5
-    health_fail_after: Count = 3
+    health_interval_seconds: Seconds = 1
+    health_timeout_seconds: Seconds = 2
+    health_fail_after: Count = 2
     health_rise_after: Count = 1
     lease_capacity: Count = 100_000
     lease_ttl_seconds: Seconds | None = None
