@@ -1,13 +1,14 @@
-"""The only prober: one loop for each engine, at most a few probes at a time, none of them in a decision's way.
+"""The only prober: one loop for each engine, at most a few looks at a time, none of them in a decision's way.
 
-`/health` says whether the engine answers; `/metrics` how full its KV cache is and since when its process runs. A loop
-that dies is started again and counted; the time since each engine's last probe is a metric, so a silent prober shows.
+`/health` says whether the engine answers; `/metrics` how full its KV cache is, since when its process runs and whether
+it computes. A look that failed is followed by a short one at once, so that an engine which stopped answering is known
+within a few seconds and one hiccup is no verdict. A loop that dies is started again and counted; the time since each
+engine's last look is a metric, so a silent prober shows.
 """
 
 import asyncio
 import logging
 import random
-import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,15 +16,16 @@ from dataclasses import dataclass
 import aiohttp
 
 from router.fleet import Probe
-from router.metrics import Tally
+from router.scrape import Scrape, read_metrics
+from router.tally import Tally
 
 logger = logging.getLogger(__name__)
 
-_AT_ONCE = 16
+_AT_ONCE = 32
 _METRICS_OCTETS = 8_388_608
 _JITTER = 0.2  # of the interval, both ways
-_KV_USAGE = re.compile(rb"^vllm:(?:gpu_cache|kv_cache)_usage_perc(?:\{[^}\n]*\})? ([0-9.eE+-]+)\s*$", re.MULTILINE)
-_STARTED = re.compile(rb"^process_start_time_seconds(?:\{[^}\n]*\})? ([0-9.eE+-]+)\s*$", re.MULTILINE)
+_SECOND_LOOK = 0.25  # of the interval until it, after a first failure
+_SECOND_TIMEOUT = 0.5  # of the time-out
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,21 +44,11 @@ class Rhythm:
     timeout: float
 
 
-def read_metrics(text: bytes) -> tuple[float | None, float | None]:
-    """Return KV usage (the fullest of an engine's ranks) and process start time from an engine's `/metrics`."""
-    usages = [_number(found) for found in _KV_USAGE.findall(text)]
-    started = _STARTED.search(text)
-    return max((usage for usage in usages if usage is not None), default=None), started and _number(started[1])
-
-
-def _number(octets: bytes) -> float | None:
-    with suppress(ValueError):
-        return float(octets)
-    return None
-
-
 class Prober:
-    """Looks at every engine for ever. `report` gets each result with the monotonic time it was known."""
+    """Looks at every engine for ever. `report` gets each result with the monotonic time it was known.
+
+    `engine_key`: the engines' API key, empty when they have none.
+    """
 
     def __init__(
         self,
@@ -65,82 +57,127 @@ class Prober:
         report: Callable[[str, Probe, float], None],
         tally: Tally,
         clock: Callable[[], float],
+        *,
+        engine_key: str = "",
     ) -> None:
         self._targets = targets
         self._rhythm = rhythm
         self._report = report
         self._tally = tally
         self._clock = clock
-        self._started = clock()
-        self._seen: dict[str, float] = {}
+        self._key = engine_key
+        self._since = {target.name: clock() for target in targets}
+        self._seen: set[str] = set()
         self._gate = asyncio.Semaphore(_AT_ONCE)
+        self._start: Callable[[Target], asyncio.Task[None]] | None = None
         self._loops: dict[Target, asyncio.Task[None]] = {}
-        self._begin: Callable[[Target], asyncio.Task[None]] | None = None
         self.all_seen = asyncio.Event()
 
-    def configure(self, targets: tuple[Target, ...], rhythm: Rhythm) -> None:
-        """Look at other engines from now on, or in another rhythm; loops of engines that stay go on."""
-        self._targets, self._rhythm = targets, rhythm
-        for target in [target for target in self._loops if target not in targets]:
-            self._loops.pop(target).cancel()
-            self._seen.pop(target.name, None)
-        self._start_missing()
+    def configure(self, targets: tuple[Target, ...], rhythm: Rhythm, engine_key: str | None = None) -> None:
+        """Look at these engines from now on; loops of engines that stay go on, with the new rhythm."""
+        self._rhythm = rhythm
+        self._key = self._key if engine_key is None else engine_key
+        wanted = {target.name: target for target in targets}
+        for old in self._targets:
+            if wanted.get(old.name) != old:
+                self._forget(old)
+        now = self._clock()
+        self._targets = targets
+        self._since = {target.name: self._since.get(target.name, now) for target in targets}
+        self._start_loops()
+        self._check_all_seen()
 
     def ages(self) -> Mapping[str, float]:
-        """Return seconds since each engine's last probe ended; since the start where none has."""
+        """Return seconds since each engine's last look ended; since it was named where none has."""
         now = self._clock()
-        return {target.name: now - self._seen.get(target.name, self._started) for target in self._targets}
+        return {name: now - since for name, since in self._since.items()}
 
     async def run(self) -> None:
         """Look until cancelled."""
         # A connection of its own for each look: a pooled one may be dead, and its reset would look like the engine's.
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(connector=connector) as http, asyncio.TaskGroup() as group:
-            self._begin = lambda target: group.create_task(self._keep_looking(http, target), name=f"probe {target.name}")
-            self._start_missing()
-            await asyncio.Event().wait()
+            self._start = lambda target: group.create_task(
+                self._keep_looking(http, target), name=f"probe {target.name}"
+            )
+            try:
+                self._start_loops()
+                await asyncio.Event().wait()  # configure may end every loop there is: the group outlives them
+            finally:
+                self._start = None
+                self._loops.clear()
 
-    def _start_missing(self) -> None:
-        for target in self._targets:
-            if self._begin is not None and target not in self._loops:
-                self._loops[target] = self._begin(target)
+    def _start_loops(self) -> None:
+        if self._start is not None:
+            for target in self._targets:
+                if target not in self._loops:
+                    self._loops[target] = self._start(target)
+
+    def _forget(self, target: Target) -> None:
+        """End the loop of an engine that is gone, and what is known of its looks."""
+        loop = self._loops.pop(target, None)
+        if loop is not None:
+            loop.cancel()
+        self._seen.discard(target.name)
+        self._since.pop(target.name, None)
+
+    def _check_all_seen(self) -> None:
+        if all(target.name in self._seen for target in self._targets):
+            self.all_seen.set()
 
     async def _keep_looking(self, http: aiohttp.ClientSession, target: Target) -> None:
+        fails = 0
         while True:
+            rhythm, again = self._rhythm, fails == 1
             try:
-                await self._look(http, target)
+                ok = await self._look(http, target, rhythm.timeout * (_SECOND_TIMEOUT if again else 1.0))
+                fails = 0 if ok else fails + 1
             except Exception:
                 self._tally.prober_restarts[target.name] += 1
                 logger.exception("prober of %s died: starting it again", target.name)
-            await asyncio.sleep(self._rhythm.interval * random.uniform(1 - _JITTER, 1 + _JITTER))
+            pause = rhythm.interval * (_SECOND_LOOK if fails == 1 else 1.0)
+            await asyncio.sleep(pause * random.uniform(1 - _JITTER, 1 + _JITTER))
 
-    async def _look(self, http: aiohttp.ClientSession, target: Target) -> None:
+    async def _look(self, http: aiohttp.ClientSession, target: Target, patience: float) -> bool:
         async with self._gate:
-            probe = await self._probe(http, target)
+            probe = await self._probe(http, target, patience)
         now = self._clock()
         self._tally.probes[target.name, probe.ok] += 1
-        self._seen[target.name] = now
-        if len(self._seen) >= len(self._targets):
-            self.all_seen.set()
+        self._seen.add(target.name)
+        self._since[target.name] = now
+        self._check_all_seen()
         self._report(target.name, probe, now)
+        return probe.ok
 
-    async def _probe(self, http: aiohttp.ClientSession, target: Target) -> Probe:
+    async def _probe(self, http: aiohttp.ClientSession, target: Target, patience: float) -> Probe:
+        started = self._clock()
         try:
-            async with http.get(f"{target.url}/health", timeout=self._patience(), allow_redirects=False) as answer:
+            async with asyncio.timeout(patience), self._get(http, target, "/health") as answer:
                 if answer.status != 200:
                     return Probe(ok=False)
-        except (aiohttp.ClientError, OSError, TimeoutError):
+        except TimeoutError:
+            return Probe(ok=False, waited_seconds=patience)
+        except (aiohttp.ClientError, OSError):
             return Probe(ok=False)
-        usage, started = await self._metrics(http, target)
-        return Probe(ok=True, kv_usage=usage, epoch_hint=started)
+        seen = await self._metrics(http, target, patience - (self._clock() - started))
+        return Probe(
+            ok=True,
+            kv_usage=seen.kv_usage,
+            epoch_hint=seen.started,
+            progress=seen.progress,
+            prompt_tokens=seen.prompt_tokens,
+            busy=seen.busy,
+            cache_tokens=seen.cache_tokens,
+        )
 
-    def _patience(self) -> aiohttp.ClientTimeout:
-        return aiohttp.ClientTimeout(total=self._rhythm.timeout)
-
-    async def _metrics(self, http: aiohttp.ClientSession, target: Target) -> tuple[float | None, float | None]:
+    async def _metrics(self, http: aiohttp.ClientSession, target: Target, patience: float) -> Scrape:
         """Return what `/metrics` tells; an engine that answers `/health` only is alive all the same."""
         with suppress(aiohttp.ClientError, OSError, TimeoutError):
-            async with http.get(f"{target.url}/metrics", timeout=self._patience(), allow_redirects=False) as answer:
+            async with asyncio.timeout(max(patience, 0.0)), self._get(http, target, "/metrics") as answer:
                 if answer.status == 200:
                     return read_metrics(await answer.content.read(_METRICS_OCTETS))
-        return None, None
+        return Scrape()
+
+    def _get(self, http: aiohttp.ClientSession, target: Target, path: str) -> "aiohttp.client._RequestContextManager":
+        headers = {"authorization": f"Bearer {self._key}"} if self._key else {}
+        return http.get(target.url + path, allow_redirects=False, headers=headers)
