@@ -15,8 +15,10 @@ from router.config_problems import problem
 from router.config_sections import Settings, split_address
 from router.errors import SettingsInvalid
 from router.fleet import EngineSettings, FleetSettings
+from router.forward import Times
 from router.parse import ParseSettings
 from router.pick import Rule
+from router.proxy import ProxySettings
 from router.spop import Limits
 
 __all__ = [
@@ -27,6 +29,7 @@ __all__ = [
     "load",
     "loads",
     "parse_settings",
+    "proxy_settings",
     "split_address",
     "spop_limits",
 ]
@@ -91,9 +94,7 @@ def fleet_settings(settings: Settings) -> FleetSettings:
     """Return what the owner of engines, leases and bindings needs."""
     return FleetSettings(
         engines=tuple(
-            EngineSettings(
-                engine.name, engine.url, engine.model, engine.prefill_tokens_per_second, engine.max_requests
-            )
+            EngineSettings(engine.name, engine.url, engine.model, engine.prefill_tokens_per_second, engine.max_requests)
             for engine in settings.engines
         ),
         rule=Rule(settings.routing.gate_seconds, settings.routing.kv_weight),
@@ -108,6 +109,21 @@ def fleet_settings(settings: Settings) -> FleetSettings:
         stall_seconds=settings.health.stall_seconds,
         slow_start_seconds=settings.health.slow_start_seconds,
         index_enabled=settings.routing.prefix_index,
+    )
+
+
+def proxy_settings(settings: Settings, engine_key: str = "") -> ProxySettings:
+    """Return what the HTTP side needs that carries requests itself; `engine_key` is what engines want to see."""
+    mine = settings.proxy
+    return ProxySettings(
+        parse=parse_settings(settings),
+        headers=tuple(settings.sessions.headers),
+        times=Times(mine.connect_seconds, mine.server_seconds),
+        retries=mine.retries,
+        max_body_bytes=mine.max_body_bytes,
+        spool_bytes=mine.spool_bytes,
+        request_seconds=mine.request_seconds,
+        engine_key=engine_key,
     )
 
 

@@ -199,6 +199,20 @@ class Edge(Section):
     runtime_socket: OptionalPath = ""
 
 
+class Proxy(Section):
+    """Requests that are read whole here. Sizes in bytes, one body and all together; times as at the edge.
+
+    `server_seconds`: silence of an engine; `request_seconds`: for a body to come, and before it for room to hold it.
+    """
+
+    max_body_bytes: Count = 16_777_216
+    spool_bytes: Count = 268_435_456
+    retries: CountOrNone = 3
+    connect_seconds: Seconds = 2.0
+    server_seconds: Seconds = 1800.0
+    request_seconds: Seconds = 30.0
+
+
 class Log(Section):
     """`decisions`: one JSON line on stdout for every completed request."""
 
@@ -221,5 +235,6 @@ class Settings(Section):
     leases: Leases = Leases()
     calibrate: Calibrate = Calibrate()
     edge: Edge = Edge()
+    proxy: Proxy = Proxy()
     engine_key_file: OptionalPath = ""
     log: Log = Log()
