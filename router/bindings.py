@@ -71,5 +71,7 @@ class Bindings:
 
 def with_belief(beliefs: tuple[Belief, ...], belief: Belief) -> tuple[Belief, ...]:
     """`beliefs` with `belief` first in place of any about the same engine; the four latest are kept."""
+    if len(beliefs) == 1 and beliefs[0].engine == belief.engine and belief.tokens > 0:
+        return (belief,)  # the session that never left its home: nearly every call
     others = tuple(old for old in beliefs if old.engine != belief.engine)
     return (belief, *others[: _MOST_BELIEFS - 1]) if belief.tokens > 0 else others

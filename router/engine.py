@@ -18,6 +18,7 @@ class Engine:
 
     __slots__ = (
         "_busy",
+        "_capped",
         "_group",
         "_progress",
         "_share",
@@ -55,6 +56,7 @@ class Engine:
         self.slot = 0
         self._busy: float | None = None
         self._progress: tuple[float, ...] | None = None
+        self._capped = bool(self._most_requests() or wants.max_wait_seconds)
         self._share = 1.0
         self._group: Group | None = None
         self._stale = True
@@ -112,6 +114,7 @@ class Engine:
         if settings.prefill_tokens_per_second != self.settings.prefill_tokens_per_second:
             self.rate.calibrate(settings.prefill_tokens_per_second)
         self.settings, self.wants = settings, wants
+        self._capped = bool(self._most_requests() or wants.max_wait_seconds)
         self.health.limits = wants.limits
         self.changed()
 
@@ -187,7 +190,7 @@ class Engine:
             health.usable,
             self.draining,
             health.epoch,
-            self._full(in_flight, uncached, rate),
+            self._capped and self._full(in_flight, uncached, rate),
         )
 
     @property
@@ -229,9 +232,11 @@ class Engine:
         """At its cap; an engine with nothing to do never is, so that a prompt longer than the cap is served, too."""
         if not in_flight:
             return False
-        most = self.settings.max_requests or self.wants.max_requests
-        wait = self.wants.max_wait_seconds
+        most, wait = self._most_requests(), self.wants.max_wait_seconds
         return bool(most and in_flight >= most) or bool(wait and uncached > rate * wait)
+
+    def _most_requests(self) -> int:
+        return self.settings.max_requests or self.wants.max_requests
 
     def _ramp(self, now: float) -> float:
         """The share of its rate that an engine which came back counts with: it warms up under less than its load."""

@@ -115,7 +115,7 @@ class Fleet:
             self._unknown_begun += 1
             return
         if engine is not None and served:
-            self._learn(engine, Verdict.GOOD, now)
+            self._learn(engine, _GOOD, now)
         if engine is not lease.chosen or not served:
             self._held_by(lease, engine if served else None)
 
@@ -145,7 +145,7 @@ class Fleet:
             self._unknown_finished += bool(outcome.chosen)
             self._leases.ended(outcome.id)
         elif not lease.begun:
-            self._held_by(lease, server if said is Verdict.GOOD else None)
+            self._held_by(lease, server if said is _GOOD else None)
 
     # ---------------------------------------------------------------------------------------------- news of the engines
 
@@ -270,10 +270,10 @@ class Fleet:
         """Take over what a request of session `key` says about `engine`."""
         health = engine.health
         before = health.ejections
-        if said is Verdict.GOOD:
+        if said is _GOOD:
             if key is not None:
                 self._blame.worked(key)
-            if health.state is State.READY:
+            if health.state is _READY:
                 return  # nothing to forgive
             health.request_worked(now)
         elif said is Verdict.ANSWERED:
@@ -324,6 +324,7 @@ class Fleet:
             self._bindings.move(ask.key, lease.chosen.name, engine.name)
 
 
+_GOOD, _READY = Verdict.GOOD, State.READY  # read at every request
 _NOBODY = Group()
 _CLEAN_END = "--"
 

@@ -24,6 +24,10 @@ class State(StrEnum):
     PROBING = "probing"
 
 
+# Looking a member up in its class costs more than the rest of a view; these are read at every decision.
+_READY, _SUSPECT, _PROBING = State.READY, State.SUSPECT, State.PROBING
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """When an engine is given up and tried again; durations in seconds."""
@@ -108,11 +112,12 @@ class Liveness:
     @property
     def usable(self) -> bool:
         """It may be given the next request."""
-        return self.steady or (self.state is State.PROBING and self.trial is None)
+        state = self.state
+        return state is _READY or state is _SUSPECT or (state is _PROBING and self.trial is None)
 
     def chosen(self, request_id: str, now: float) -> None:
         """A request is on its way there; while probing, it is the trial."""
-        if self.state is State.PROBING:
+        if self.state is _PROBING:
             self.trial = request_id
             self._until = now + self.limits.trial_seconds
             self.advanced(now)  # it is judged by this request, not by what hung there before
