@@ -12,7 +12,7 @@ import msgspec
 from router.door import Door
 from router.fleet import Fleet, Outcome
 from router.joined import Decided, Recent, Spent
-from router.metrics import Tally
+from router.tally import Tally
 
 logger = logging.getLogger(__name__)
 

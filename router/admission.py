@@ -1,6 +1,6 @@
 """The waiting room: requests whose engines are all at their cap, and in which order they get in. Pure.
 
-1. Every model has a line of its own: one model's jam holds no other.
+1. Every model has a line of its own, and so have requests that only one engine can serve: one jam holds no other.
 2. Between the priority classes of a line goes whoever has had least for its weight (start-time fair queueing, Goyal,
    Vin and Cheng 1996). A class that was away is owed nothing, so a rare urgent request goes before all that is not.
 3. Between the tenants of a class it goes round by tokens (deficit round robin, Shreedhar and Varghese 1995, in the form
@@ -33,6 +33,8 @@ _MOST_CHARGE = 262_144
 _MOST_DEBTS = 10_000
 _LONGEST_RETRY = 60
 
+# A line: the model, and the engine where only that one would do.
+Place = tuple[str, str]
 # What the one who waited is told: an engine, a refusal, or nothing, when deciding itself broke.
 Reply = Callable[["Waiting", "Ticket | Refused | None"], None]
 
@@ -66,10 +68,11 @@ class Ticket(msgspec.Struct, frozen=True, gc=False):
 class Waiting(msgspec.Struct, eq=False, gc=False):
     """One request in the room. `since`: announced or entered, monotonic seconds; `reply` is set when it has entered.
 
-    `request_id`: as the client knows it.
+    `line`: where it stands. `request_id`: as the client knows it.
     """
 
     ask: Ask
+    line: Place
     priority_class: str
     since: float
     request_id: str = ""
@@ -84,7 +87,7 @@ class WaitingRoom:
         self._classes: dict[str, PriorityClass] = {}
         self._announced: OrderedDict[str, Waiting] = OrderedDict()
         self._entered: OrderedDict[str, Waiting] = OrderedDict()
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[Place, _Line] = {}
         self._drained: dict[str, Window] = {}
         self._depths: Counter[str] = Counter()
         self.configure(settings)
@@ -97,13 +100,13 @@ class WaitingRoom:
     def __len__(self) -> int:
         return len(self._announced) + len(self._entered)
 
-    def models(self) -> tuple[str, ...]:
-        """Return the models that somebody waits for."""
+    def lines(self) -> tuple[Place, ...]:
+        """Return the lines in which somebody stands."""
         return tuple(self._lines)
 
-    def waits_for(self, model: str) -> bool:
-        """Return whether somebody waits for `model`."""
-        return model in self._lines
+    def waits_in(self, line: Place) -> bool:
+        """Return whether somebody stands in `line`."""
+        return line in self._lines
 
     def depths(self) -> Mapping[str, int]:
         """Return how many wait, by class."""
@@ -114,12 +117,12 @@ class WaitingRoom:
         found = next((self._classes[name] for name in names if name in self._classes), None)
         return found or self.settings.classes[0]
 
-    def announce(self, ask: Ask, priority_class: str, now: float, request_id: str = "") -> None:
-        """Keep a place for a request until it enters. Raises QueueFull (429)."""
+    def announce(self, ask: Ask, priority_class: str, now: float, *, request_id: str = "", engine: str = "") -> None:
+        """Keep a place for a request until it enters; `engine`: the only one that would do. Raises QueueFull (429)."""
         if len(self) >= self.settings.capacity:
             raise QueueFull(ask.model, len(self), self.retry_after(ask.model, now))
         self.leave(ask.id)
-        self._announced[ask.id] = Waiting(ask, priority_class, now, request_id)
+        self._announced[ask.id] = Waiting(ask, (ask.model, engine), priority_class, now, request_id)
 
     def enter(self, lease: str, reply: Reply, now: float) -> Waiting | None:
         """Let an announced request wait for `reply` at the end of its tenant's line. None: it is not known."""
@@ -129,7 +132,7 @@ class WaitingRoom:
         waiting.reply, waiting.since = reply, now
         self._entered[lease] = waiting
         self._depths[waiting.priority_class] += 1
-        line = self._lines.setdefault(waiting.ask.model, _Line())
+        line = self._lines.setdefault(waiting.line, _Line())
         line.add(waiting, self.known_class(waiting.priority_class).weight)
         return waiting
 
@@ -144,16 +147,15 @@ class WaitingRoom:
         self.abandoned += 1
         return waiting
 
-    def head(self, model: str) -> Waiting | None:
-        """Return who is next for `model`; the same until it is admitted or leaves, or a more urgent one enters."""
-        line = self._lines.get(model)
-        return line.head() if line is not None else None
+    def head(self, line: Place) -> Waiting | None:
+        """Return who is next in `line`; the same until it is admitted or leaves, or a more urgent one enters."""
+        found = self._lines.get(line)
+        return found.head() if found is not None else None
 
     def admitted(self, waiting: Waiting, tokens: int, now: float) -> None:
         """Let the head go to an engine that has `tokens` to compute for it."""
-        model = waiting.ask.model
-        self._lines[model].charge(waiting, min(max(tokens, _LEAST_CHARGE), _MOST_CHARGE))
-        self._drained.setdefault(model, Window()).add(now)
+        self._lines[waiting.line].charge(waiting, min(max(tokens, _LEAST_CHARGE), _MOST_CHARGE))
+        self._drained.setdefault(waiting.ask.model, Window()).add(now)
         self._remove(waiting)
 
     def refused(self, waiting: Waiting) -> None:
@@ -182,14 +184,14 @@ class WaitingRoom:
     def _remove(self, waiting: Waiting) -> None:
         del self._entered[waiting.ask.id]
         self._depths[waiting.priority_class] -= 1
-        line = self._lines[waiting.ask.model]
+        line = self._lines[waiting.line]
         line.remove(waiting)
         if not line.classes:
-            del self._lines[waiting.ask.model]
+            del self._lines[waiting.line]
 
 
 class _Line:
-    """Those who wait for one model. `classes`: the ones somebody waits in. `reached`: how far fairness has come."""
+    """Those who wait for the same. `classes`: the ones somebody waits in. `reached`: how far fairness has come."""
 
     __slots__ = ("_away", "classes", "reached")
 

@@ -1,6 +1,7 @@
 """The edge's questions, answered: arguments → parse → fleet → variables. No I/O, no waiting, no exception out."""
 
 import logging
+import re
 from collections.abc import Callable, Mapping
 
 from router.admission import Ticket, Waiting
@@ -8,15 +9,17 @@ from router.door import Door, DoorSettings
 from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import Fleet
 from router.joined import Recent
-from router.metrics import Tally
 from router.parse import Ask, ParseSettings, Request, parse
 from router.spop import Notify, Value
+from router.tally import Tally
 
 logger = logging.getLogger(__name__)
 
 Variables = dict[str, Value]
 Reply = Callable[[Variables], None]
 _NOTHING: Variables = {}
+# How an answer of the Responses API begins, whole or streamed: the first id in it is the one it is stored under.
+_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 Say = Callable[[Variables], None]
 
 
@@ -139,19 +142,16 @@ class Answers:
         return _refusal(refused, request_id)
 
     def _begun(self, arguments: Mapping[str, Value], now: float) -> None:
-        status = arguments.get("status")
-        self._fleet.begun(
-            _lease(arguments),
-            _text(arguments.get("server")),
-            now,
-            status if isinstance(status, int) else 200,
-        )
-        self._door.freed(_text(arguments.get("server")), now)
+        lease, server, status = _lease(arguments), _text(arguments.get("server")), arguments.get("status")
+        self._fleet.begun(lease, server, now, status if isinstance(status, int) else 200)
+        stored = _RESPONSE_ID.search(_octets(arguments.get("head")))
+        if stored is not None:
+            self._fleet.stored(lease, stored[1].decode(), now)
+        self._door.freed(server, now)
 
 
 def _request(arguments: Mapping[str, Value]) -> Request:
-    body, size = arguments.get("body"), arguments.get("size")
-    octets = body if isinstance(body, bytes) else _text(body).encode("utf-8", "surrogateescape")
+    octets, size = _octets(arguments.get("body")), arguments.get("size")
     return Request(
         id=_lease(arguments),
         method=_text(arguments.get("method")),
@@ -175,6 +175,10 @@ def _text(value: Value) -> str:
     if isinstance(value, str):
         return value
     return value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else ""
+
+
+def _octets(value: Value) -> bytes:
+    return value if isinstance(value, bytes) else _text(value).encode("utf-8", "surrogateescape")
 
 
 def _refusal(refused: Refused, request_id: str) -> Variables:

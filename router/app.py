@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
 _FLUSH_SECONDS = 0.25
+_DOOR_SECONDS = 0.1  # those who wait hear this soon of room that another router's requests left
 _AGAIN_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0  # long enough for the edge's health check to see that nobody accepts any more
 
@@ -95,6 +96,7 @@ class Router:
         yield "prober", self._parts.prober.run()
         yield "tick", _every(_TICK_SECONDS, self._tick, self.tally)
         yield "flush", _every(_FLUSH_SECONDS, self._flush, self.tally)
+        yield "door", _every(_DOOR_SECONDS, self._let_in, self.tally)
         if self._reloader:
             yield "reload", _always(self._reloader.run, self.tally)
 
@@ -158,6 +160,9 @@ class Router:
         now = time.monotonic()
         self.fleet.expire(now)
         self._tidy.tick(now, idle=self.fleet.snapshot(now).leases == 0)
+
+    async def _let_in(self) -> None:
+        self._parts.door.tick(time.monotonic())
 
     async def _flush(self) -> None:
         octets = self._parts.journal.take()

@@ -10,9 +10,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from router.admission import PriorityClass, RoomSettings
 from router.config_contradictions import contradictions
 from router.config_problems import problem
 from router.config_sections import Settings, split_address
+from router.door import DoorSettings
 from router.errors import SettingsInvalid
 from router.fleet import EngineSettings, FleetSettings
 from router.forward import Times
@@ -20,6 +22,7 @@ from router.parse import ParseSettings
 from router.pick import Rule
 from router.proxy import ProxySettings
 from router.spop import Limits
+from router.tenants import TenantSettings
 
 __all__ = [
     "Settings",
@@ -124,6 +127,21 @@ def proxy_settings(settings: Settings, engine_key: str = "") -> ProxySettings:
         spool_bytes=mine.spool_bytes,
         request_seconds=mine.request_seconds,
         engine_key=engine_key,
+    )
+
+
+def door_settings(settings: Settings) -> DoorSettings:
+    """Return what the owner of the waiting room, the tenants' tokens and the retry budget needs."""
+    classes = tuple(PriorityClass(each.name, each.weight, each.priority) for each in settings.admission.classes)
+    tenants = (
+        TenantSettings(each.name, frozenset(each.models), each.tokens_per_minute, each.priority_class)
+        for each in settings.tenants
+    )
+    return DoorSettings(
+        RoomSettings(settings.admission.queue_capacity, settings.admission.queue_seconds, classes),
+        tuple(tenants),
+        settings.admission.retry_budget,
+        {engine.name: engine.model for engine in settings.engines},
     )
 
 

@@ -6,16 +6,16 @@ hears that an engine has room calls `freed`. Nothing here waits or walks over re
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from router.admission import PriorityClass, Reply, RoomSettings, Ticket, Waiting, WaitingRoom
+from router.admission import Place, PriorityClass, Reply, RoomSettings, Ticket, Waiting, WaitingRoom
 from router.errors import QueueTimeout, Refused, Saturated
 from router.fleet import Fleet
 from router.joined import Decided, Recent, Spent
-from router.metrics import Tally
 from router.parse import Ask
 from router.retries import RetryBudget
+from router.tally import Tally
 from router.tenants import Tenants, TenantSettings
 
 logger = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Door:
         waiting = self.room.enter(lease, reply, now)
         if waiting is None:
             return False
-        self._pump(waiting.ask.model, now)
+        self._let_in((waiting.line,), now)
         return True
 
     def freed(self, engine: str, now: float) -> None:
@@ -76,8 +76,7 @@ class Door:
         if not len(self.room):
             return
         model = self._models.get(engine)
-        for each in (model,) if model is not None else self.room.models():
-            self._pump(each, now)
+        self._let_in(((model, ""), (model, engine)) if model is not None else self.room.lines(), now)
 
     def ended(self, lease: str, engine: str, now: float) -> None:
         """A request is over: if it still waits, its client has gone; if not, `engine` has room."""
@@ -98,18 +97,19 @@ class Door:
             model = waiting.ask.model
             after = self.room.retry_after(model, now)
             self._tell(waiting, QueueTimeout(model, self.room.settings.seconds, after))
-        for model in self.room.models():
-            self._pump(model, now)
+        self._let_in(self.room.lines(), now)
 
     def _now_or_later(self, ask: Ask, now: float, request_id: str) -> Ticket | None:
-        priority_class = self._class_of(ask)
-        if not self.room.waits_for(ask.model):
+        """An engine, unless others wait for the same: then it is their turn first."""
+        priority_class, only = self._class_of(ask), ""
+        if ask.previous or not self.room.waits_in((ask.model, "")):
             try:
                 return self._decide(ask, priority_class, now)
-            except Saturated:
+            except Saturated as full:
+                only = full.engine
                 if not self.room.settings.capacity:
                     raise
-        self.room.announce(ask, priority_class.name, now, request_id)
+        self.room.announce(ask, priority_class.name, now, request_id=request_id, engine=only)
         return None
 
     def _decide(self, ask: Ask, priority_class: PriorityClass, now: float) -> Ticket:
@@ -119,22 +119,31 @@ class Door:
         self._recent.add(ask.id, decided)
         return Ticket(choice, priority_class.priority, self.retries.granted(now))
 
-    def _pump(self, model: str, now: float) -> None:
-        """Let in for `model` whoever is next, until there is no room."""
-        while (waiting := self.room.head(model)) is not None:
-            try:
-                ticket = self._decide(waiting.ask, self.room.known_class(waiting.priority_class), now)
-            except Saturated:
-                return
-            except Refused as refused:
-                self._turn_away(waiting, refused, now)
-            except Exception:
-                self._tally.fault(logger, "a request that waited could not be decided")
-                self._turn_away(waiting, None, now)
-            else:
-                self.room.admitted(waiting, ticket.choice.uncached_tokens, now)
-                self._tally.waited(waiting.priority_class, now - waiting.since)
-                self._tell(waiting, ticket)
+    def _let_in(self, lines: Iterable[Place], now: float) -> None:
+        """Let in whoever is next in these lines, who came first before the others, until there is no room."""
+        heads = {line: head for line in lines if (head := self.room.head(line)) is not None}
+        while heads:
+            line = min(heads, key=lambda each: heads[each].since)
+            head = self._let_in_one(heads.pop(line), now)
+            if head is not None:
+                heads[line] = head
+
+    def _let_in_one(self, waiting: Waiting, now: float) -> Waiting | None:
+        """Let this one in and return who is next in its line; None: there is no room, or nobody left."""
+        try:
+            ticket = self._decide(waiting.ask, self.room.known_class(waiting.priority_class), now)
+        except Saturated:
+            return None
+        except Refused as refused:
+            self._turn_away(waiting, refused, now)
+        except Exception:
+            self._tally.fault(logger, "a request that waited could not be decided")
+            self._turn_away(waiting, None, now)
+        else:
+            self.room.admitted(waiting, ticket.choice.uncached_tokens, now)
+            self._tally.waited(waiting.priority_class, now - waiting.since)
+            self._tell(waiting, ticket)
+        return self.room.head(waiting.line)
 
     def _turn_away(self, waiting: Waiting, refused: Refused | None, now: float) -> None:
         self.room.refused(waiting)

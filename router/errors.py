@@ -64,9 +64,9 @@ class NoEngine(Refused):
 
 
 class Saturated(Refused):
-    """Every engine of `model` that may be given work is at its cap."""
+    """Every engine of `model` that may be given work is at its cap. `engine`: only that one would do, and it is."""
 
-    def __init__(self, model: str, retry_after: int = 1) -> None:
+    def __init__(self, model: str, retry_after: int = 1, engine: str = "") -> None:
         super().__init__(
             429,
             "rate_limit_error",
@@ -76,6 +76,7 @@ class Saturated(Refused):
             retry_after=retry_after,
         )
         self.model = model
+        self.engine = engine
 
 
 class QueueFull(Refused):

@@ -13,6 +13,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.door import Door
 from router.fleet import EngineSnapshot, FleetSnapshot, State
 from router.pick import Why
 from router.tally import DECISION_BUCKETS, NO_ENGINE, Tally
@@ -28,9 +29,14 @@ class Exporter(Collector):
     """Tally and fleet as Prometheus families. `ages`: seconds since each engine's last probe."""
 
     def __init__(
-        self, tally: Tally, fleet: Callable[[], FleetSnapshot], ages: Callable[[], Mapping[str, float]]
+        self,
+        tally: Tally,
+        fleet: Callable[[], FleetSnapshot],
+        ages: Callable[[], Mapping[str, float]],
+        door: Door | None = None,
     ) -> None:
         self._tally = tally
+        self._door = door
         self._fleet = fleet
         self._ages = ages
 

@@ -4,7 +4,8 @@ import time
 
 from router.account import Accounts, Journal
 from router.answer import Answers
-from router.config import Settings, fleet_settings, parse_settings
+from router.config import Settings, door_settings, fleet_settings, parse_settings
+from router.door import Door
 from router.fleet import Fleet
 from router.health import Prober, Rhythm, Target
 from router.joined import Recent
@@ -17,11 +18,19 @@ class Parts:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.tally = Tally((engine.name for engine in settings.engines), _sources(settings))
+        self.tally = Tally(**_labels(settings))
         self.fleet = Fleet(fleet_settings(settings), time.monotonic())
-        recent = Recent(settings.leases.capacity if settings.log.decisions else 0)
+        recent = Recent(settings.leases.capacity)
+        self.door = Door(self.fleet, self.tally, recent, door_settings(settings), time.monotonic())
         self.journal = Journal(self.tally)
-        self.accounts = Accounts(self.fleet, self.tally, recent, self.journal if settings.log.decisions else None)
+        self.accounts = Accounts(
+            self.fleet,
+            self.tally,
+            recent,
+            self.journal if settings.log.decisions else None,
+            self.door,
+            decider=settings.decider.index,
+        )
         self.answers = Answers(
             settings=parse_settings(settings),
             backends=_backends(settings),
@@ -29,10 +38,12 @@ class Parts:
             tally=self.tally,
             recent=recent,
             clock=time.perf_counter,
+            door=self.door,
+            proxy=bool(settings.listen.proxy),
         )
         self.prober = Prober(_targets(settings), _rhythm(settings), self.fleet.probe, self.tally, time.monotonic)
         self.metrics = registry(
-            Exporter(self.tally, lambda: self.fleet.snapshot(time.monotonic()), self.prober.ages),
+            Exporter(self.tally, lambda: self.fleet.snapshot(time.monotonic()), self.prober.ages, self.door),
         )
 
     def models(self) -> tuple[str, ...]:
@@ -45,17 +56,26 @@ class Parts:
 
     def configure(self, settings: Settings) -> None:
         """Take over checked settings. What can fail is made first: then either all of it is swapped, or nothing."""
-        fleet, parse = fleet_settings(settings), parse_settings(settings)
+        fleet, parse, door = fleet_settings(settings), parse_settings(settings), door_settings(settings)
+        labels = _labels(settings)
         backends, targets, rhythm = _backends(settings), _targets(settings), _rhythm(settings)
         self.fleet.configure(fleet)
-        self.answers.configure(parse, backends)
+        self.door.configure(door, time.monotonic())
+        self.answers.configure(parse, backends, proxy=bool(settings.listen.proxy))
         self.prober.configure(targets, rhythm)
-        self.tally.configure((engine.name for engine in settings.engines), _sources(settings))
+        self.tally.configure(**labels)
         self.settings = settings
 
 
-def _sources(settings: Settings) -> set[str]:
-    return {*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "prefix"}
+def _labels(settings: Settings) -> dict[str, list[str]]:
+    """The values that labels of metrics may have."""
+    return {
+        "engines": [engine.name for engine in settings.engines],
+        "sources": [*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "prefix"],
+        "models": [model.name for model in settings.models],
+        "tenants": [tenant.name for tenant in settings.tenants],
+        "classes": [each.name for each in settings.admission.classes],
+    }
 
 
 def _backends(settings: Settings) -> dict[str, str]:

@@ -215,7 +215,7 @@ def _first(best: EngineView, claim: int, other: EngineView, key: int) -> tuple[E
 def _stay(ask: Ask, home: EngineView, known: _Known, rule: Rule) -> Choice:
     """Home, whatever it costs; where it is at its cap, the request waits for it."""
     if home.full:
-        raise Saturated(ask.model)
+        raise Saturated(ask.model, engine=home.name)
     tokens = known.uncached(home)
     return Choice(home.name, Why.HOME, tokens, cost(home, tokens, rule), rebind=False)
 

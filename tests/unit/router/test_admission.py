@@ -39,7 +39,7 @@ class Hall:
 
     def next(self, model: str = "tiny", now: float = 0.0) -> Waiting | None:
         """Let the head go at the price of its prompt."""
-        waiting = self.room.head(model)
+        waiting = self.room.head((model, ""))
         if waiting is not None:
             self.room.admitted(waiting, waiting.ask.prompt_tokens, now)
         return waiting
@@ -86,8 +86,8 @@ def test_models_do_not_hold_each_other() -> None:
     hall.enter(model="jammed")
     other = hall.enter(model="tiny")
     assert hall.next("tiny") is not None
-    assert hall.room.waits_for("jammed")
-    assert not hall.room.waits_for("tiny")
+    assert hall.room.waits_in(("jammed", ""))
+    assert not hall.room.waits_in(("tiny", ""))
     assert hall.room.leave(other) is None
 
 
@@ -250,11 +250,11 @@ class AnyRoom(RuleBasedStateMachine):
 
     @rule(model=st.sampled_from(["x", "y"]), admit=st.booleans())
     def serve(self, model: str, admit: bool) -> None:
-        waiting = self.room.head(model)
-        assert (waiting is None) == (not self.room.waits_for(model))
+        waiting = self.room.head((model, ""))
+        assert (waiting is None) == (not self.room.waits_in((model, "")))
         if waiting is None:
             return
-        assert self.room.head(model) is waiting
+        assert self.room.head((model, "")) is waiting
         if admit:
             self.room.admitted(waiting, waiting.ask.prompt_tokens, self.now)
         else:
@@ -281,11 +281,11 @@ class AnyRoom(RuleBasedStateMachine):
     def teardown(self) -> None:
         """Who still waits gets in, each once: nobody is lost in the lines."""
         for model in ("x", "y"):
-            while (waiting := self.room.head(model)) is not None:
+            while (waiting := self.room.head((model, ""))) is not None:
                 self.room.admitted(waiting, 1, self.now)
                 self.gone(waiting.ask.id)
         assert not self.entered
-        assert self.room.models() == ()
+        assert self.room.lines() == ()
 
 
 TestAnyRoom = AnyRoom.TestCase
