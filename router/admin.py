@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from router.errors import Refused, UnknownEngine, openai_body
 from router.fleet import EngineSnapshot, Fleet
+from router.models import Catalogue, Offer
 from router.reload import Generation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -30,6 +31,7 @@ class Admin:
     """The handlers; `ready` says whether the router has seen its engines and takes questions.
 
     `models`: the names served now; `generation`: the settings in force, None where no file is followed.
+    `catalogue`: what can be asked for; the names alone where it is not given.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Admin:
         ready: Callable[[], bool],
         created: int,
         generation: Callable[[], Generation | None] = lambda: None,
+        catalogue: Catalogue | None = None,
     ) -> None:
         self._models = models
         self._fleet = fleet
@@ -50,6 +53,7 @@ class Admin:
         self._ready = ready
         self._created = created
         self._generation = generation
+        self._catalogue = catalogue or Catalogue((Offer(name) for name in models()), self._engines, created)
 
     def application(self) -> web.Application:
         """Return the application to serve."""
@@ -60,6 +64,7 @@ class Admin:
                 web.get("/readyz", self._readyz),
                 web.get("/metrics", self._scrape),
                 web.get("/v1/models", self._list_models),
+                web.get("/v1/models/{name:.+}", self._one_model),
                 web.get("/admin/config", self._config),
                 web.get("/admin/engines", self._list_engines),
                 web.post("/admin/engines/{name}/drain", self._drain),
@@ -82,14 +87,11 @@ class Admin:
     async def _scrape(self, _: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._metrics), headers={"content-type": CONTENT_TYPE_LATEST})
 
-    async def _list_models(self, _: web.Request) -> web.Response:
-        servable = self._servable()
-        models = [
-            {"id": name, "object": "model", "created": self._created, "owned_by": "ironrack"}
-            for name in self._models()
-            if name in servable
-        ]
-        return _json({"object": "list", "data": models})
+    async def _list_models(self, request: web.Request) -> web.Response:
+        return _json({"object": "list", "data": self._catalogue.listed(_tenant(request))})
+
+    async def _one_model(self, request: web.Request) -> web.Response:
+        return _json(self._catalogue.one(_tenant(request), request.match_info["name"]))
 
     async def _config(self, _: web.Request) -> web.Response:
         generation = self._generation()
@@ -136,6 +138,11 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
     response.headers["x-request-id"] = request_id
     response.headers["server"] = "ironrack-router"
     return response
+
+
+def _tenant(request: web.Request) -> str:
+    """Who asks, as the edge says; whoever asks here directly is on this host, and sees everything."""
+    return request.headers.get("x-ironrack-tenant") or "-"
 
 
 def _only_from_this_host(request: web.Request) -> None:

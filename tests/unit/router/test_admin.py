@@ -78,12 +78,24 @@ async def test_readyz_wants_a_first_look_and_an_engine_for_each_model(desk: Desk
     assert (await desk.call("GET", "/readyz"))[0] == 503
 
 
-async def test_models_lists_only_what_can_be_served(desk: Desk) -> None:
-    """A model without an engine is not offered."""
+async def test_models_lists_what_can_be_served_and_marks_what_will_be(desk: Desk) -> None:
+    """A model without an engine is not offered; one whose engines are still starting is marked."""
     desk.rise("c")
     status, body, _ = await desk.call("GET", "/v1/models")
     assert (status, body["object"]) == (200, "list")
-    assert body["data"] == [{"id": "big", "object": "model", "created": 1_700_000_000, "owned_by": "ironrack"}]
+    big = {"id": "big", "object": "model", "created": 1_700_000_000, "owned_by": "ironrack"}
+    assert body["data"] == [{**big, "id": "tiny", "ready": False}, big]
+    desk.fleet.drain("c")
+    assert [model["id"] for model in (await desk.call("GET", "/v1/models"))[1]["data"]] == ["tiny"]
+
+
+async def test_one_model_is_found_by_its_name(desk: Desk) -> None:
+    """OpenAI's second verb for models; an unknown name is told so."""
+    desk.rise("a", "c")
+    status, body, _ = await desk.call("GET", "/v1/models/big")
+    assert (status, body["id"]) == (200, "big")
+    status, body, _ = await desk.call("GET", "/v1/models/org/none")
+    assert (status, body["error"]["code"]) == (404, "model_not_found")
 
 
 async def test_metrics_are_scraped_as_text(desk: Desk) -> None:
