@@ -15,7 +15,7 @@ from typing import Final
 
 from router.edge_socket import EdgeError, EdgeSocket
 from router.edge_text import ServerState
-from router.fleet import Fleet, State
+from router.fleet import EngineSnapshot, Fleet, State
 from router.sever import Pair, Severed, sever
 
 __all__ = ["EdgeError", "EdgeKeeper", "EdgeSocket", "EdgeTally"]
@@ -120,10 +120,12 @@ class EdgeKeeper:
         self._looked = {name: when for name, when in self._looked.items() if name in here}
 
     async def _rescue(self, now: float) -> None:
-        """Look at engines that are out: at once, then every few seconds while they stay out."""
+        """Look at engines that hang: as soon as they are out, then every few seconds while they stay out."""
         backends = self._backends()
+        for name in self._fleet.take_ejected():
+            self._looked.pop(name, None)
         for engine in self._fleet.snapshot(now).engines:
-            if engine.state is not State.EJECTED or engine.name not in backends:
+            if not _hangs(engine) or engine.name not in backends:
                 self._looked.pop(engine.name, None)
             elif now - self._looked.get(engine.name, float("-inf")) >= _AGAIN_SECONDS:
                 await self._take_from(engine.name, backends[engine.name])
@@ -159,3 +161,8 @@ class EdgeKeeper:
                 "CAP_NET_ADMIN and a kernel with CONFIG_INET_DIAG_DESTROY are needed; see docs/operations/failures.md",
                 name,
             )
+
+
+def _hangs(engine: EngineSnapshot) -> bool:
+    """Whether it is out and silent. One that is out because it answers with errors does answer: its requests stay."""
+    return engine.state is State.EJECTED and (engine.stalled or engine.probe_failures > 0)

@@ -15,7 +15,7 @@ import pytest
 
 from router.edge import EdgeError, EdgeKeeper, EdgeSocket
 from router.edge_text import ServerState
-from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
+from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
 from router.sever import Pair, Severed, sever
 from tests.support.clients import Answer
 from tests.support.processes import wait_until
@@ -38,13 +38,13 @@ def waiting(stack: Stack, engine: str) -> int:
 
 
 def router(stack: Stack, out: str = "") -> tuple[Fleet, EdgeKeeper]:
-    """Fleet and keeper of another router on the same edge; to it, engine `out` is out."""
+    """Fleet and keeper of another router on the same edge; to it, engine `out` hangs."""
     engines = tuple(EngineSettings(name, f"http://127.0.0.1:{port}", "tiny") for name, port in stack.ports.items())
-    fleet = Fleet(FleetSettings(engines, eject_after=1), 0.0)
+    fleet = Fleet(FleetSettings(engines, probe_fail_after=1), 0.0)
     for engine in engines:
         fleet.probe(engine.name, Probe(ok=True), 0.0)
     if out:
-        fleet.finished(Outcome("nobody", out, 502, "SH"), 0.0)
+        fleet.probe(out, Probe(ok=False), 0.0)
     backends = dict.fromkeys(stack.ports, BACKEND)
     return fleet, EdgeKeeper(fleet, runtime(stack), lambda: backends, time.monotonic)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from router.edge import EdgeError, EdgeKeeper, EdgeSocket
 from router.edge_metrics import EdgeMetrics
 from router.edge_text import EdgeView, ServerState
-from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
+from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe, State
 from router.parse import Ask
 from router.sever import Pair, Severed
 from tests.support.until import until
@@ -80,7 +80,9 @@ class Clock:
 
 def fleet_of(*names: str) -> Fleet:
     engines = tuple(EngineSettings(name, f"http://127.0.0.1/{name}", "m", 8000.0) for name in names)
-    fleet = Fleet(FleetSettings(engines, eject_after=1, eject_seconds=1000.0, eject_max_seconds=1000.0), 0.0)
+    fleet = Fleet(
+        FleetSettings(engines, eject_after=1, probe_fail_after=1, eject_seconds=1000.0, eject_max_seconds=1000.0), 0.0
+    )
     for name in names:
         fleet.probe(name, Probe(ok=True), 0.0)
     return fleet
@@ -107,8 +109,8 @@ class Router:
     def set(self, name: str, *, drained: bool) -> None:
         (self.fleet.drain if drained else self.fleet.undrain)(name)
 
-    def eject(self, name: str) -> None:
-        self.fleet.finished(Outcome("nobody", name, 502, "SH"), self.clock())
+    def hang(self, name: str) -> None:
+        self.fleet.probe(name, Probe(ok=False), self.clock())
 
     def step(self) -> None:
         self.clock.now += 1.0
@@ -246,7 +248,7 @@ def test_waiting_requests_of_an_engine_that_is_out_are_sent_elsewhere_once() -> 
     edge, (one,) = routers()
     edge.sessions["a"], edge.pairs = 2, [PAIR, PAIR]
     one.step()
-    one.eject("a")
+    one.hang("a")
     one.step()
     assert one.ended == [PAIR, PAIR]
     assert edge.orders == ["down a"]
@@ -258,13 +260,23 @@ def test_waiting_requests_of_an_engine_that_is_out_are_sent_elsewhere_once() -> 
     assert edge.dumps <= 1 + 20 / 5
 
 
+def test_requests_stay_at_an_engine_that_is_out_but_answers() -> None:
+    """Out because its answers were errors: it is alive, and what waits there is being computed."""
+    edge, (one,) = routers()
+    edge.sessions["a"], edge.pairs = 1, [PAIR]
+    one.fleet.finished(Outcome("nobody", "a", 502, "SH"), one.clock())
+    one.step()
+    assert one.fleet.snapshot(0.0).engines[0].state is State.EJECTED
+    assert (one.ended, edge.dumps) == ([], 0)
+
+
 @pytest.mark.parametrize("sessions", [0, 1])
 def test_requests_stay_where_no_other_engine_can_take_them(sessions: int) -> None:
     """Nobody there, or nobody else: nothing is ended, HAProxy not even asked for its streams."""
     edge, (one,) = routers()
     edge.sessions["a"], edge.pairs = sessions, [PAIR]
     edge.up["b"] = sessions == 0
-    one.eject("a")
+    one.hang("a")
     one.step()
     assert (one.ended, edge.dumps) == ([], 0)
 
@@ -273,7 +285,7 @@ def test_a_kernel_that_cannot_is_asked_once(caplog: pytest.LogCaptureFixture) ->
     """One warning and a metric; the requests wait as they would without us."""
     edge, (one,) = routers(answer=Severed.IMPOSSIBLE)
     edge.sessions["a"], edge.pairs = 1, [PAIR]
-    one.eject("a")
+    one.hang("a")
     for _ in range(20):
         one.step()
     assert one.ended == [PAIR]
