@@ -260,6 +260,13 @@ class Group:
             self.views.append(engine.view())
         self.stale.clear()
 
+    def reprieve(self) -> None:
+        """Where others left and no engine is sound any more, those that were ejected beat none."""
+        if not any(engine.health.steady for engine in self.engines):
+            for engine in self.engines:
+                engine.health.reprieve()
+                engine.changed()
+
     def look(self) -> list[EngineView]:
         """Every engine's view as of now. The list is the group's own: read it before anything changes."""
         if self.stale:

@@ -227,6 +227,8 @@ class Fleet:
             wanted.name: _kept_or_new(old.get(wanted.name), wanted, settings) for wanted in settings.engines
         }
         self._groups = _by_model(self._engines.values())
+        for group in self._groups.values():
+            group.reprieve()
         self._leases.resize(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings.resize(settings.bindings_capacity, settings.bindings_ttl_seconds)
         for name, engine in old.items():

@@ -140,6 +140,12 @@ class Liveness:
         elif self.state is State.READY:
             self.state = State.SUSPECT
 
+    def reprieve(self) -> None:
+        """There is no other engine any more: ejected or not, it is what there is."""
+        if self.state is State.EJECTED or self.state is State.PROBING:
+            self.state = State.SUSPECT
+            self.trial = None
+
     def request_worked(self, now: float) -> None:
         """An answer came."""
         if self.state is State.EJECTED:

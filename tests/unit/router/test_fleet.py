@@ -1,54 +1,14 @@
-"""The fleet's truth: health, leases, bindings, and what no interleaving may break."""
+"""The fleet's truth: health, leases, bindings."""
 
 from dataclasses import replace
 
 import pytest
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from router.bindings import with_belief
 from router.errors import NoEngine, UnknownEngine
-from router.fleet import EngineSettings, EngineSnapshot, Fleet, FleetSettings, Outcome, Probe, State
-from router.parse import Ask
-from router.pick import Belief, Choice, Why
-
-ENGINES = tuple(EngineSettings(name, f"http://127.0.0.1/{name}", "m", 8000.0) for name in ("a", "b", "c"))
-OTHER = EngineSettings("z", "http://127.0.0.1/z", "other", 8000.0)
-SETTINGS = FleetSettings(
-    ENGINES, bindings_capacity=4, bindings_ttl_seconds=100.0, leases_capacity=5, leases_ttl_seconds=50.0
-)
-UP = Probe(ok=True)
-DOWN = Probe(ok=False)
-
-
-def ask(request_id: str = "r", key: int = 1, prompt_tokens: int = 1000, model: str = "m") -> Ask:
-    return Ask(request_id, model, key, str(key), "user", "-", prompt_tokens, stream=False)
-
-
-def fleet_of(count: int = 3, settings: FleetSettings = SETTINGS) -> Fleet:
-    fleet = Fleet(replace(settings, engines=settings.engines[:count]), 0.0)
-    for engine in settings.engines[:count]:
-        fleet.probe(engine.name, UP, 0.0)
-    return fleet
-
-
-def engine(fleet: Fleet, name: str) -> EngineSnapshot:
-    return next(found for found in fleet.snapshot(0.0).engines if found.name == name)
-
-
-def serve(fleet: Fleet, asked: Ask, now: float = 1.0) -> Choice:
-    """One request from decision to end, without trouble."""
-    choice = fleet.decide(asked, now)
-    fleet.begun(asked.id, choice.engine, now)
-    fleet.finished(Outcome(asked.id, choice.engine, 200), now)
-    return choice
-
-
-def fail(fleet: Fleet, name: str, times: int = 1, now: float = 1.0, termination: str = "SH") -> None:
-    for _ in range(times):
-        fleet.finished(Outcome("nobody", name, 502, termination), now)
-
+from router.fleet import Fleet, FleetSettings, Outcome, Probe, State
+from router.pick import Belief, Why
+from tests.support.fleets import DOWN, ENGINES, OTHER, SETTINGS, UP, ask, engine, fail, fleet_of, serve
 
 # ------------------------------------------------------------------------------------------------------- who is alive
 
@@ -554,107 +514,3 @@ def test_new_settings_keep_what_stays() -> None:
     for request_id in ("r1", "r2", "r3", "s1", "s2", "s3"):
         fleet.finished(Outcome(request_id, gone, 502, "SH", retries=1, chosen=gone), 1.0)
     assert all((found.in_flight, found.uncached_tokens) == (0, 0) for found in fleet.snapshot(1.0).engines)
-
-
-names = st.sampled_from(["a", "b", "c", "z", "<NOSRV>", ""])
-ids = st.integers(0, 9).map(str)
-outcomes = st.builds(
-    Outcome,
-    ids,
-    names,
-    st.sampled_from([-1, 200, 400, 429, 500, 502, 503]),
-    st.sampled_from(["--", "SC", "SH", "sH", "SD", "CD", "CH", "sQ", "", "P"]),
-    st.integers(0, 2),
-    names,
-)
-
-
-class AnyInterleaving(RuleBasedStateMachine):
-    """Whatever happens in whatever order: no load below zero, no leak, no model without an engine that once had one."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        engines = (*ENGINES, OTHER)
-        self.fleet = Fleet(replace(SETTINGS, engines=engines, leases_capacity=6), 0.0)
-        self.now = 0.0
-
-    @rule(seconds=st.sampled_from([0.0, 0.5, 3.0, 10.0, 60.0]))
-    def time_passes(self, seconds: float) -> None:
-        self.now += seconds
-
-    @rule(request_id=ids, key=st.integers(0, 6), tokens=st.integers(0, 50_000), model=st.sampled_from(["m", "other"]))
-    def decide(self, request_id: str, key: int, tokens: int, model: str) -> None:
-        usable = {found.name for found in self.engines() if found.available and found.model == model}
-        try:
-            choice = self.fleet.decide(ask(request_id, key, tokens, model), self.now)
-        except NoEngine:
-            assert not usable
-        else:
-            assert choice.engine in usable
-            assert 0 <= choice.uncached_tokens <= tokens
-
-    @rule(request_id=ids, server=names, status=st.sampled_from([200, 404, 500]))
-    def begun(self, request_id: str, server: str, status: int) -> None:
-        self.fleet.begun(request_id, server, self.now, status)
-
-    @rule(outcome=outcomes)
-    def finished(self, outcome: Outcome) -> None:
-        self.fleet.finished(outcome, self.now)
-
-    @rule(name=st.sampled_from("abcz"), ok=st.booleans(), hint=st.sampled_from([None, 1.0, 2.0]))
-    def probe(self, name: str, hint: float | None, *, ok: bool) -> None:
-        self.fleet.probe(name, Probe(ok, 0.5, hint), self.now)
-
-    @rule(name=st.sampled_from("abcz"))
-    def drain(self, name: str) -> None:
-        self.fleet.drain(name)
-
-    @rule(name=st.sampled_from("abcz"))
-    def undrain(self, name: str) -> None:
-        self.fleet.undrain(name)
-
-    @rule()
-    def expire(self) -> None:
-        self.fleet.expire(self.now)
-
-    @precondition(lambda self: self.fleet.snapshot(0.0).leases > 0)
-    @rule()
-    def all_requests_end(self) -> None:
-        for request_id in map(str, range(10)):
-            self.fleet.finished(Outcome(request_id, "", -1, "CD"), self.now)
-        assert self.fleet.snapshot(self.now).leases == 0
-        self.idle_means_no_load()
-
-    def engines(self) -> tuple[EngineSnapshot, ...]:
-        return self.fleet.snapshot(self.now).engines
-
-    @invariant()
-    def load_is_the_sum_of_leases_and_never_negative(self) -> None:
-        assert all(found.in_flight >= 0 and found.uncached_tokens >= 0 for found in self.engines())
-        assert sum(found.in_flight for found in self.engines()) == self.fleet.snapshot(self.now).leases
-
-    @invariant()
-    def idle_means_no_load(self) -> None:
-        if self.fleet.snapshot(self.now).leases == 0:
-            assert all((found.in_flight, found.uncached_tokens) == (0, 0) for found in self.engines())
-
-    @invariant()
-    def a_model_that_ever_had_a_healthy_engine_keeps_one(self) -> None:
-        for model in ("m", "other"):
-            states = {found.name: found.state for found in self.engines() if found.model == model}
-            if any(state is not State.STARTING for state in states.values()):
-                assert set(states.values()) & {State.READY, State.SUSPECT, State.DRAINING}
-
-    @invariant()
-    def tables_are_bounded(self) -> None:
-        snapshot = self.fleet.snapshot(self.now)
-        assert snapshot.leases <= 6
-        assert snapshot.bindings <= SETTINGS.bindings_capacity
-
-    def teardown(self) -> None:
-        self.fleet.expire(self.now + SETTINGS.leases_ttl_seconds)
-        assert all((found.in_flight, found.uncached_tokens) == (0, 0) for found in self.engines())
-
-
-TestAnyInterleaving = AnyInterleaving.TestCase
-TestAnyInterleaving.settings = hypothesis_settings(max_examples=60, stateful_step_count=60)
