@@ -1,0 +1,51 @@
+"""What other routers have sent to the engines, told to the fleet: those of this host, and those of others."""
+
+from collections.abc import Callable, Sequence
+
+from router.fleet import Fleet
+from router.gossip import Gossip
+from router.shared import Load, Shared
+
+_NONE: Load = (0, 0)
+
+
+class Foreign:
+    """Gathers the load of others, from either source or both, and hands it on where it changed."""
+
+    def __init__(self, fleet: Fleet, shared: Shared | None, gossip: Gossip | None, clock: Callable[[], float]) -> None:
+        self._fleet = fleet
+        self._shared = shared
+        self._gossip = gossip
+        self._clock = clock
+        self._told: dict[str, Load] = {}
+
+    def configure(self, engines: Sequence[str], peers: Sequence[str]) -> None:
+        """Gather for these engines, from these peers, from now on."""
+        self._told.clear()
+        if self._shared is not None:
+            self._shared.configure(engines, self._clock())
+        if self._gossip is not None:
+            self._gossip.configure(peers)
+
+    def refresh(self) -> None:
+        """Exchange once; a few dozen microseconds."""
+        now = self._clock()
+        found = dict(self._shared.exchange(self._fleet.loads(), now)) if self._shared is not None else {}
+        if self._gossip is not None:
+            for engine, (tokens, requests) in self._gossip.loads(now).items():
+                here = found.get(engine, _NONE)
+                found[engine] = (here[0] + tokens, here[1] + requests)
+        self._tell(found)
+
+    def _tell(self, found: dict[str, Load]) -> None:
+        for engine in self._told.keys() - found.keys():
+            found[engine] = _NONE
+        for engine, load in found.items():
+            if self._told.get(engine, _NONE) != load:
+                self._fleet.foreign(engine, *load)
+        self._told = {engine: load for engine, load in found.items() if load != _NONE}
+
+    def close(self) -> None:
+        """Let go of what is shared."""
+        if self._shared is not None:
+            self._shared.close()
