@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from tests.bench.report import Report
 
@@ -18,6 +19,14 @@ class Command:
 
 def _words(text: str) -> list[str]:
     return [word for word in text.split(",") if word]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(word) for word in _words(text)]
+
+
+def _seconds(text: str) -> float | None:
+    return None if text == "never" else float(text)
 
 
 def _overhead_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +50,47 @@ def _overhead(given: argparse.Namespace) -> Report:
     return run(wanted, given.workloads, given.seconds, given.repeats)
 
 
+def _quality_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--workloads", type=_words, default=[], help="else all there is data for")
+    parser.add_argument("--deciders", type=_numbers, default=[1, 2, 4, 8])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's sessions")
+    parser.add_argument("--trace", type=Path, help="a conversation trace: JSON lines with hash_ids, .gz or not")
+    parser.add_argument(
+        "--share-seconds", type=_seconds, default=0.1, help="how often deciders share their load; `never` is possible"
+    )
+    parser.add_argument("--processes", type=int, default=1, help="runs at the same time")
+
+
+def _quality(given: argparse.Namespace) -> Report:
+    from tests.bench.quality.run import Wanted, run  # noqa: PLC0415
+
+    return run(
+        Wanted(
+            workloads=given.workloads,
+            deciders=given.deciders,
+            seeds=given.seeds,
+            scale=given.scale,
+            trace=given.trace,
+            share_seconds=given.share_seconds,
+            processes=given.processes,
+        )
+    )
+
+
+def _memory_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sessions", type=int, default=1_000_000)
+    parser.add_argument("--haproxy", help="only its version counts here; else the one on PATH")
+
+
+def _memory(given: argparse.Namespace) -> Report:
+    from tests.bench.memory.run import run  # noqa: PLC0415
+
+    return run(given.sessions, given.haproxy)
+
+
 ALL: Mapping[str, Command] = {
+    "quality": Command("hits, waiting and balance of routing rules, in virtual time", _quality_arguments, _quality),
+    "memory": Command("the router's memory over many sessions", _memory_arguments, _memory),
     "overhead": Command("CPU per request and per chunk, beside other subjects", _overhead_arguments, _overhead),
 }

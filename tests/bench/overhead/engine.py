@@ -27,7 +27,10 @@ _WHOLE = (
     b'{"role":"assistant","content":"yes"},"finish_reason":"stop"}],' + _USAGE + b"}"
 )
 _MODELS = b'{"object":"list","data":[{"id":"bench","object":"model","owned_by":"vllm"}]}'
-_METRICS = b'vllm:kv_cache_usage_perc{engine="0"} 0.1\nprocess_start_time_seconds 1\n'
+_METRICS = (
+    b'vllm:kv_cache_usage_perc{engine="0"} 0.1\nprocess_start_time_seconds 1\n'
+    b'vllm:cache_config_info{block_size="16",engine="0",num_gpu_blocks="125000"} 1.0\n'
+)
 
 
 def _answer(body: bytes, kind: bytes = b"application/json") -> bytes:

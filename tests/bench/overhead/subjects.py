@@ -92,7 +92,7 @@ def prepare(wanted: Wanted, folder: Path) -> Bench:
     for path, text in lab.files.items():
         path.write_text(text)
     ports = [_port(command) for command in lab.engines]
-    engines = [_cheap(command, port) for command, port in zip(lab.engines, ports, strict=True)]
+    engines = [cheap(command) for command in lab.engines]
     first = min(lab.ports)
     subjects = [
         Subject("direct", ports[0], (), {"engine": (engines[0].name,)}),
@@ -180,8 +180,9 @@ def _peer(wanted: Wanted, given: str, folder: Path, ports: Sequence[int], first:
     return Subject(name, port, ([command],), {"router": (name,)})
 
 
-def _cheap(command: Command, port: int) -> Command:
-    return replace(command, argv=[sys.executable, "-m", "tests.bench.overhead.engine", str(port)])
+def cheap(command: Command) -> Command:
+    """The cheap engine in place of a lab's."""
+    return replace(command, argv=[sys.executable, "-m", "tests.bench.overhead.engine", str(_port(command))])
 
 
 def _port(command: Command) -> int:
