@@ -135,12 +135,16 @@ class Engine:
         self._busy = probe.busy
         if probe.waited_seconds is None or self.health.advanced_at <= now - probe.waited_seconds / 2:
             self.health.probed(probe, now, may_eject=may_eject)
-        self.changed()
+        self.judged(now)
 
     def tick(self, now: float) -> None:
         """Time passed."""
         self.health.tick(now)
         self.rate.refresh()
+        self.judged(now)
+
+    def judged(self, now: float) -> None:
+        """Its health may be another now."""
         self._share = self._ramp(now)
         self.changed()
 
@@ -150,7 +154,7 @@ class Engine:
         if not (limit and self.in_flight) or now - health.advanced_at < limit or self.edge_sessions == 0:
             return False
         witnessed = self._progress is not None or health.probe_failures > 0
-        return witnessed and (health.usable or health.trial is not None)
+        return witnessed and (health.steady or health.trial is not None)
 
     def excused(self, now: float, waiting: int, heaviest: int) -> bool:
         """Whether the silence may be no fault.

@@ -283,7 +283,7 @@ class Fleet:
                 health.request_failed(now, refused=False, may_eject=self._may_eject(engine, faultless=True))
         elif said is not Verdict.NOTHING:
             health.request_failed(now, refused=said is Verdict.REFUSED, may_eject=self._may_eject(engine))
-        engine.changed()
+        engine.judged(now)
         self._note(engine, before)
 
     def _watch(self, engine: Engine, now: float) -> None:
