@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 from aiohttp import web
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 from router.errors import Refused, UnknownEngine, openai_body
 from router.fleet import EngineSnapshot, Fleet
+from router.metrics import Registry, scrape
 from router.models import Catalogue, Offer
 from router.reload import Generation
 
@@ -39,7 +39,7 @@ class Admin:
         *,
         models: Callable[[], tuple[str, ...]],
         fleet: Fleet,
-        metrics: CollectorRegistry,
+        metrics: Registry,
         clock: Callable[[], float],
         ready: Callable[[], bool],
         created: int,
@@ -85,7 +85,7 @@ class Admin:
         return _json({"status": "ready"})
 
     async def _scrape(self, _: web.Request) -> web.Response:
-        return web.Response(body=generate_latest(self._metrics), headers={"content-type": CONTENT_TYPE_LATEST})
+        return web.Response(body=await scrape(self._metrics), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _list_models(self, request: web.Request) -> web.Response:
         return _json({"object": "list", "data": self._catalogue.listed(_tenant(request))})

@@ -1,14 +1,29 @@
 """Metrics: named once, bounded by configuration, true to the fleet at the moment of the scrape."""
 
+import asyncio
 import dataclasses
 import re
+from itertools import pairwise
 
-from prometheus_client.exposition import generate_latest
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from router.admission import PriorityClass, RoomSettings
+from router.door import Door, DoorSettings
 from router.fleet import EngineSettings, Fleet, FleetSettings, FleetSnapshot, Probe
-from router.metrics import DECISION_BUCKETS, Exporter, Tally, registry
+from router.joined import Recent
+from router.metrics import DECISION_BUCKETS, Exporter, Tally, registry, scrape
 from router.parse import Ask
+from router.spop import Status
+from router.tally import FIRST_BUCKETS, REASONS
+from router.tenants import TenantSettings
+
+LABELS = {
+    "sources": ["x-session-id", "fingerprint"],
+    "models": ["tiny"],
+    "tenants": ["acme"],
+    "classes": ["normal", "urgent"],
+}
 
 
 class Board:
@@ -19,20 +34,23 @@ class Board:
         self.fleet = Fleet(FleetSettings(engines), 0.0)
         for engine in engines:
             self.fleet.probe(engine.name, Probe(ok=True, kv_usage=0.5), 0.0)
-        self.tally = Tally("ab", ["x-session-id", "fingerprint"])
+        self.tally = Tally("ab", **LABELS)
         self.snapshot = self.fleet.snapshot(1.0)
-        self.registry = registry(Exporter(self.tally, self.picture, lambda: {"a": 1.5, "b": 0.5, "gone": 9.0}))
+        classes = (PriorityClass("normal"), PriorityClass("urgent", 8))
+        settings = DoorSettings(RoomSettings(10, 5.0, classes), (TenantSettings("acme", tokens_per_minute=600),))
+        self.door = Door(self.fleet, self.tally, Recent(10), settings, 0.0)
+        self.exporter = Exporter(self.tally, self.picture, lambda: {"a": 1.5, "b": 0.5, "gone": 9.0}, self.door)
+        self.registry = registry(self.exporter)
 
     def picture(self) -> FleetSnapshot:
         return self.snapshot
 
     def scrape(self) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-        text = generate_latest(self.registry).decode()
-        return {
-            (sample.name, frozenset(sample.labels.items())): sample.value
-            for family in text_string_to_metric_families(text)
-            for sample in family.samples
-        }
+        text = asyncio.run(scrape(self.registry)).decode()
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        found = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
+        assert len(found) == len(samples), "a series comes twice"
+        return found
 
     def value(self, name: str, **labels: str) -> float | None:
         return self.scrape().get((f"ironrack_router_{name}", frozenset(labels.items())))
@@ -64,9 +82,13 @@ def test_label_values_are_bounded_by_configuration() -> None:
     for number in range(50):
         board.tally.decided("a", "new", f"source-{number}", 1, 1)
         board.tally.ended(f"server-{number}", 200 + number, 0)
+        board.tally.refused(429, f"code-{number}")
+        board.tally.used(f"tenant-{number}", f"model-{number}", 1, 1)
     assert board.value("key_sources_total", source="other") == 50
     assert board.value("outcomes_total", engine="none", **{"class": "2xx"}) == 50
-    assert len(board.scrape()) == before + 2
+    assert board.value("tokens_total", tenant="other", model="other", kind="prompt") == 50
+    assert board.value("rejections_total", reason="invalid") == 50
+    assert len(board.scrape()) == before + 6
 
 
 def test_outcome_is_counted_by_engine_and_status_class() -> None:
@@ -97,6 +119,8 @@ def test_departed_engine_leaves_no_series() -> None:
     board = Board()
     board.tally.decided("a", "new", "fingerprint", 1, 1)
     board.tally.ended("a", 200, 0)
+    board.tally.ended("a", 200, 0, "SD")
+    board.tally.ended("a", 200, 0, "CD")
     assert "a" in {dict(labels).get("engine") for _, labels in board.scrape()}
     board.snapshot = dataclasses.replace(board.snapshot, engines=board.snapshot.engines[1:])
     assert {dict(labels).get("engine") for _, labels in board.scrape()} <= {None, "b", "none"}
@@ -116,3 +140,128 @@ def test_decision_seconds_fall_into_their_buckets() -> None:
 def test_probe_age_shows_a_silent_prober() -> None:
     """The time since an engine's last probe is a metric of its own."""
     assert Board().value("probe_age_seconds", engine="a") == 1.5
+
+
+def test_label_values_that_left_with_a_reload_leave_no_series() -> None:
+    """What left the configuration with a reload is forgotten, and does not come back with old counts."""
+    board = Board()
+    board.tally.timed("tiny", "home", 0.1, 1.0)
+    board.tally.used("acme", "tiny", 10, 5)
+    board.tally.waited("urgent", 0.5)
+    board.tally.ended("a", 200, 0)
+    gone = {"tiny", "acme", "urgent"}
+    assert gone <= {value for _, labels in board.scrape() for _, value in labels}
+    board.tally.configure(["b"], ["fingerprint"], ["large"], [], ["normal"])
+    board.door.configure(DoorSettings(RoomSettings(10, 5.0, (PriorityClass("normal"),))), 1.0)
+    counted = {
+        value
+        for name, labels in board.scrape()
+        if not name.startswith("ironrack_router_engine_")
+        for _, value in labels
+    }
+    assert not gone & counted
+    board.tally.configure("ab", **LABELS)
+    assert board.value("outcomes_total", engine="a", **{"class": "2xx"}) is None
+
+
+def test_first_byte_and_duration_are_told_by_model_and_reason() -> None:
+    """Each has its own buckets; a reason of nobody's is `other`."""
+    board = Board()
+    board.tally.timed("tiny", "home", FIRST_BUCKETS[0], 1.0)
+    board.tally.timed("tiny", "nonsense", 2.0, 9.0)
+    low = {"model": "tiny", "why": "home", "le": "0.01"}
+    assert board.value("first_byte_seconds_bucket", **low) == 1
+    assert board.value("first_byte_seconds_sum", model="tiny", why="other") == 2.0
+    assert board.value("request_seconds_count", model="tiny") == 2
+    assert board.value("request_seconds_bucket", model="tiny", le="2.5") == 1
+
+
+def test_queue_shows_who_waits_and_who_gave_up() -> None:
+    """Depth by class is read at the scrape; who left is counted."""
+    board = Board()
+    ask = Ask("one", "tiny", 7, "7", "fingerprint", "-", 100, False)
+    board.door.room.announce(ask, "urgent", 1.0)
+    board.door.room.enter("one", lambda _, __: None, 1.0)
+    assert board.value("queue_requests", **{"class": "urgent"}) == 1
+    assert board.value("queue_requests", **{"class": "normal"}) == 0
+    board.door.ended("one", "", 2.0)
+    assert (board.value("queue_requests", **{"class": "urgent"}), board.value("queue_abandoned_total")) == (0, 1)
+
+
+def test_streams_cut_by_engine_and_by_client_are_told_apart() -> None:
+    """`S…D` is a truncated stream, `C…` a client that left; a clean end is neither."""
+    board = Board()
+    for state in ("SD", "SH", "CD", "cD", "--"):
+        board.tally.ended("a", 200, 0, state)
+    assert board.value("truncated_streams_total", engine="a") == 1
+    assert board.value("aborted_total", engine="a") == 2
+
+
+def test_refusals_are_told_by_a_fixed_set_of_reasons() -> None:
+    """The code of an error is its reason; what only says that the request is bad is `invalid`."""
+    board = Board()
+    for code in ("queue_full", "tokens_per_minute", None, "made up"):
+        board.tally.refused(429, code)
+    assert board.value("rejections_total", reason="queue_full") == 1
+    assert board.value("rejections_total", reason="invalid") == 2
+    assert "queue_timeout" in REASONS
+
+
+@pytest.mark.parametrize(
+    ("source", "why", "reasons"),
+    [
+        ("x-session-id", "home", (0, 0)),
+        ("x-session-id", "new", (1, 0)),
+        ("fingerprint", "home", (0, 1)),
+        ("fingerprint", "new", (1, 1)),
+    ],
+)
+def test_affinity_that_does_nothing_shows(source: str, why: str, reasons: tuple[int, int]) -> None:
+    """After 200 decisions without a single return, or mostly without a key; and it goes when that changes."""
+    board = Board()
+    for _ in range(199):
+        board.tally.decided("a", why, source, 1, 1)
+    assert board.value("affinity_inert", reason="never_repeat") == board.value("affinity_inert", reason="unnamed") == 0
+    board.tally.decided("a", why, source, 1, 1)
+    found = board.value("affinity_inert", reason="never_repeat"), board.value("affinity_inert", reason="unnamed")
+    assert found == reasons
+    for _ in range(200):
+        board.tally.decided("a", "home", "x-session-id", 1, 1)
+    assert board.value("affinity_inert", reason="never_repeat") == board.value("affinity_inert", reason="unnamed") == 0
+
+
+async def test_scrape_lets_others_have_their_turn() -> None:
+    """However many engines there are, between two families whoever is ready runs: nobody waits for a whole scrape."""
+    board, turns = Board(), 0
+    scraping = asyncio.ensure_future(scrape(board.registry))
+    while not scraping.done():
+        turns += 1
+        await asyncio.sleep(0)
+    assert turns >= len(list(board.exporter.families()))
+
+
+async def test_counts_that_change_under_a_scrape_harm_nothing() -> None:
+    """Requests go on while a scrape is being written: new label values appear between two of its families."""
+    board = Board()
+    written = asyncio.ensure_future(scrape(board.registry))
+    for number in range(200):
+        board.tally.decided("b", "spill", "x-session-id", 1, 1)
+        board.tally.ended("a", 200 + number % 400, 1, "SD")
+        board.tally.timed("tiny", "home" if number % 2 else "new", 0.1, 0.2)
+        board.tally.spop_ends[Status.NORMAL] += 1
+        await asyncio.sleep(0)
+    assert (await written).endswith(b"\n")
+
+
+def test_histograms_are_cumulative() -> None:
+    """Buckets never fall, and the last is the count."""
+    board = Board()
+    for at in range(50):
+        board.tally.timed("tiny", "home", 0.03 * at, 0.5 * at)
+    buckets = [
+        (float(dict(labels)["le"]), value)
+        for (name, labels), value in board.scrape().items()
+        if name == "ironrack_router_first_byte_seconds_bucket"
+    ]
+    assert all(low <= high for (_, low), (_, high) in pairwise(sorted(buckets)))
+    assert max(value for _, value in buckets) == 50
