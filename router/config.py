@@ -90,6 +90,7 @@ def parse_settings(settings: Settings) -> ParseSettings:
         fields=tuple(settings.sessions.fields),
         characters_per_token=settings.routing.characters_per_token,
         buffer_bytes=settings.edge.buffer_bytes,
+        names={name: model.name for model in settings.models for name in (*model.aliases, *model.adapters)},
     )
 
 
@@ -112,6 +113,7 @@ def fleet_settings(settings: Settings) -> FleetSettings:
         stall_seconds=settings.health.stall_seconds,
         slow_start_seconds=settings.health.slow_start_seconds,
         index_enabled=settings.routing.prefix_index,
+        characters_per_token=settings.routing.characters_per_token,
     )
 
 

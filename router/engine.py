@@ -6,6 +6,7 @@ from router.fleet_settings import EngineSettings, EngineSnapshot, FleetSettings
 from router.liveness import Liveness, Probe, State
 from router.pick import EngineView
 from router.rate import PrefillRate
+from router.ratios import Ledger
 
 DEFAULT_CACHE_TOKENS = 100_000
 _SLOWEST_START = 0.2  # of the rate
@@ -32,6 +33,7 @@ class Engine:
         "health",
         "in_flight",
         "kv_usage",
+        "ledger",
         "name",
         "rate",
         "settings",
@@ -46,6 +48,7 @@ class Engine:
         self.name = settings.name
         self.health = Liveness(wants.limits)
         self.rate = PrefillRate(settings.prefill_tokens_per_second)
+        self.ledger = Ledger()
         self.draining = False
         self.in_flight = self.uncached_tokens = 0
         self.foreign_in_flight = self.foreign_uncached = 0
@@ -121,6 +124,7 @@ class Engine:
     def calibrated(self, tokens_per_second: float) -> None:
         """A known prompt was computed at this rate."""
         self.rate.calibrate(tokens_per_second)
+        self.ledger.void()
         self.changed()
 
     # ------------------------------------------------------------------------------------------------------------ news

@@ -23,7 +23,7 @@ Rules:
 """
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import xxhash
 
@@ -38,6 +38,7 @@ from router.outcome import Outcome, Verdict, verdict
 from router.parse import Ask
 from router.pick import Belief, Binding, Choice, pick
 from router.prefix import PrefixIndex
+from router.ratios import Counted, Ratios
 
 __all__ = [
     "EngineSettings",
@@ -67,6 +68,7 @@ class Fleet:
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._blame = Blame()
         self._index = PrefixIndex()
+        self._ratios = Ratios(settings.characters_per_token)
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = 0
         self._size_index()
@@ -115,6 +117,7 @@ class Fleet:
             self._unknown_begun += 1
             return
         if engine is not None and served:
+            engine.ledger.sent(lease.ask.prompt_tokens)
             self._learn(engine, _GOOD, now)
         if engine is not lease.chosen or not served:
             self._held_by(lease, engine if served else None)
@@ -156,8 +159,17 @@ class Fleet:
         found.probed(probe, now, may_eject=self._may_eject(found))
         if probe.cache_tokens:
             self.cache(engine, probe.cache_tokens)
+        if probe.prompt_tokens is not None and probe.first_tokens is not None and not found.uncached_tokens:
+            ratio = found.ledger.compare(Counted(probe.prompt_tokens, probe.first_tokens))
+            if ratio is not None:
+                self._ratios.learn(found.settings.model, ratio)
         self._watch(found, now)
         self._note(found, before)
+
+    @property
+    def ratios(self) -> Mapping[str, float]:
+        """Characters per token by model, as far as they were learnt; always the same object."""
+        return self._ratios.by_model
 
     def cache(self, engine: str, capacity_tokens: int) -> None:
         """`engine`'s KV cache has room for so many tokens."""
@@ -229,6 +241,7 @@ class Fleet:
         self._groups = _by_model(self._engines.values())
         for group in self._groups.values():
             group.reprieve()
+        self._ratios.configure(settings.characters_per_token, frozenset(self._groups))
         self._leases.resize(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings.resize(settings.bindings_capacity, settings.bindings_ttl_seconds)
         for name, engine in old.items():

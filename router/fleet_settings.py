@@ -28,7 +28,7 @@ class FleetSettings:
     `max_wait_seconds`: an engine with more prefill work than that is full; `max_requests`: and one with so many
     requests; 0 is no cap. `stall_seconds`: work and no sign of progress for so long eject an engine, 0 is never.
     `slow_start_seconds`: how long an engine that came back takes to its full rate, 0 is at once. `index_enabled`:
-    believe that an engine holds what other sessions' prompts began with.
+    believe that an engine holds what other sessions' prompts began with. `characters_per_token`: until it is learnt.
     """
 
     engines: tuple[EngineSettings, ...]
@@ -49,6 +49,7 @@ class FleetSettings:
     stall_seconds: float = 4.0
     slow_start_seconds: float = 30.0
     index_enabled: bool = True
+    characters_per_token: float = 4.0
 
     @property
     def limits(self) -> Limits:

@@ -166,6 +166,7 @@ class Prober:
             epoch_hint=seen.started,
             progress=seen.progress,
             prompt_tokens=seen.prompt_tokens,
+            first_tokens=seen.first_tokens,
             busy=seen.busy,
             cache_tokens=seen.cache_tokens,
         )

@@ -45,9 +45,9 @@ class Probe:
     """One look at an engine; everything but `ok` is None when it was not read.
 
     `kv_usage`: 0…1. `epoch_hint`: something that stays the same for one life of the engine's process (its start
-    time). `progress`: numbers of which some change while the engine computes. `prompt_tokens`: prompt
-    tokens of all requests so far. `busy`: requests that it runs or that wait in it. `cache_tokens`: the size of its KV
-    cache. `waited_seconds`: how long a look took that ended in nothing but a time-out.
+    time). `progress`: numbers of which some change while the engine computes. `prompt_tokens` and `first_tokens`: of
+    all requests so far. `busy`: requests that it runs or that wait in it. `cache_tokens`: the size of its KV cache.
+    `waited_seconds`: how long a look took that ended in nothing but a time-out.
     """
 
     ok: bool
@@ -55,6 +55,7 @@ class Probe:
     epoch_hint: float | None = None
     progress: tuple[float, ...] | None = None
     prompt_tokens: float | None = None
+    first_tokens: float | None = None
     busy: float | None = None
     cache_tokens: int | None = None
     waited_seconds: float | None = None

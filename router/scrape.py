@@ -13,9 +13,10 @@ _COUNTERS = (
     "vllm:iteration_tokens_total_count",
 )
 _REQUESTS = {"vllm:num_requests_running", "vllm:num_requests_waiting"}
+_FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
 _CACHE = "vllm:cache_config_info"
 _STARTED = "process_start_time_seconds"
-_READ = "|".join(map(re.escape, sorted({*_USAGE, *_COUNTERS, *_REQUESTS, _CACHE, _STARTED}))).encode()
+_READ = "|".join(map(re.escape, sorted({*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE, _STARTED}))).encode()
 _LINE = re.compile(rb"^(" + _READ + rb")(?:\{([^\n]{0,8192})\})? ([0-9.eE+-]{1,32})\s*$", re.MULTILINE)
 _SIZE = re.compile(rb'(?:^|,)(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,15})"')
 
@@ -25,14 +26,15 @@ class Scrape:
     """One look at an engine's metrics; what was not there is None.
 
     `kv_usage`: of the fullest rank, 0…1. `started`: when the process began, in seconds since 1970. `progress`: numbers
-    of which some change with every step that computes. `prompt_tokens`: of all requests so far, all ranks.
-    `busy`: requests that run or wait. `cache_tokens`: what all ranks' KV caches hold together.
+    of which some change with every step that computes. `prompt_tokens`, `first_tokens`: of all requests so
+    far, all ranks. `busy`: requests that run or wait. `cache_tokens`: what all ranks' KV caches hold together.
     """
 
     kv_usage: float | None = None
     started: float | None = None
     progress: tuple[float, ...] | None = None
     prompt_tokens: float | None = None
+    first_tokens: float | None = None
     busy: float | None = None
     cache_tokens: int | None = None
 
@@ -57,6 +59,7 @@ def read_metrics(text: bytes) -> Scrape:
         started=next(iter(values.get(_STARTED, [])), None),
         progress=(*counters, sum(usages)) if counters else None,
         prompt_tokens=sum(values[_COUNTERS[1]]) if _COUNTERS[1] in values else None,
+        first_tokens=sum(values[_FIRST_TOKENS]) if _FIRST_TOKENS in values else None,
         busy=sum(requests) if requests else None,
         cache_tokens=sum(caches) or None,
     )
