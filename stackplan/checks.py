@@ -19,6 +19,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
     """Every contradiction in derived settings, in the order of the file."""
     return [
         *_models(settings),
+        *_names(settings),
         *_pins(settings, hosts),
         *_gpus(settings),
         *_engine_arguments(settings),
@@ -46,6 +47,21 @@ def _models(settings: Settings) -> Iterator[str]:
             )
         if model.replicas == 0:
             yield f"{where}.replicas: 0 was found: at least 1 is needed to serve it; raise it or drop the model"
+
+
+def _names(settings: Settings) -> Iterator[str]:
+    """Whatever clients may ask for must mean one thing."""
+    seen: dict[str, str] = {}
+    for index, model in enumerate(settings.models):
+        seen.setdefault(model.name, f"stack_models[{index}].name")
+    for index, model in enumerate(settings.models):
+        others = [(f"aliases[{at}]", alias) for at, alias in enumerate(model.aliases)]
+        others += [(f"adapters[{at}].name", adapter.name) for at, adapter in enumerate(model.adapters)]
+        for key, name in others:
+            where = f"stack_models[{index}].{key}"
+            first = seen.setdefault(name, where)
+            if first != where:
+                yield f"{where}: {name!r} was found, as in {first}: a name must mean one thing; rename one"
 
 
 def _pins(settings: Settings, hosts: Sequence[Host]) -> Iterator[str]:

@@ -31,6 +31,7 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "entrypoint": service["entrypoint"],
         "command": list(service["command"]),
         "environment": dict(service["env"]),
+        "env_file": _env_file(service["env_file"]),
         "volumes": [_volume(mount) for mount in service["mounts"] if mount["source"]],
         "tmpfs": [mount["target"] for mount in service["mounts"] if not mount["source"]],
         "read_only": service["read_only"],
@@ -47,6 +48,11 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "logging": _LOGGING,
     }
     return {key: value for key, value in found.items() if value not in (None, [], {}, False)}
+
+
+def _env_file(path: str | None) -> list[dict[str, Any]]:
+    # Not required: a project is validated before the host has its secrets.
+    return [{"path": path, "required": False}] if path else []
 
 
 def _volume(mount: Mapping[str, Any]) -> str:

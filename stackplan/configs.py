@@ -9,7 +9,19 @@ from stackplan.derive import slug
 
 Plan = Mapping[str, Any]
 
-_INFERENCE = ["/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/v1/embeddings"]
+# What clients may reach and nothing else. vLLM has more: verbs that put it to sleep, load code or drop its caches.
+_INFERENCE = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/messages",
+    "/v1/embeddings",
+    "/v1/rerank",
+    "/v1/score",
+    "/v1/audio/transcriptions",
+    "/v1/audio/translations",
+    "/v1/audio/speech",
+]
 ROUTES = [
     *({"path": path, "methods": ["POST"], "kind": "inference"} for path in _INFERENCE),
     {"path": "/v1/models", "methods": ["GET"], "kind": "router"},
@@ -22,7 +34,7 @@ def router_config(plan: Plan, host: str) -> dict[str, Any]:
     mine, edge = plan["settings"]["router"], plan["settings"]["edge"]
     return {
         "listen": _ports(_service(plan, host, "router")),
-        "models": [{"name": model["name"], "backend": _backend(model)} for model in plan["settings"]["models"]],
+        "models": [_routed(model) for model in plan["settings"]["models"]],
         "engines": [_engine(plan, service) for service in _kind(plan, "engine")],
         "routing": {key: mine[key] for key in ("gate_seconds", "kv_weight", "characters_per_token")},
         "sessions": {
@@ -99,6 +111,12 @@ def _backend(model: Mapping[str, Any]) -> str:
     return f"model-{slug(model['name'])}"
 
 
+def _routed(model: Mapping[str, Any]) -> dict[str, Any]:
+    """A model as the router knows it: other names only where there are some."""
+    others = {"aliases": model["aliases"], "adapters": [adapter["name"] for adapter in model["adapters"]]}
+    return {"name": model["name"], "backend": _backend(model), **{key: names for key, names in others.items() if names}}
+
+
 def _of_model(plan: Plan, name: str) -> Iterable[Mapping[str, Any]]:
     return (service for service in _kind(plan, "engine") if service["model"] == name)
 
@@ -115,7 +133,8 @@ def _engine(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     servers = [{"name": s["name"], **_endpoint(s["ports"][0])} for s in _of_model(plan, model["name"])]
-    return {"name": model["name"], "backend": _backend(model), "servers": servers}
+    names = [model["name"], *model["aliases"], *(adapter["name"] for adapter in model["adapters"])]
+    return {"name": model["name"], "names": names, "backend": _backend(model), "servers": servers}
 
 
 def _target(service: Mapping[str, Any], port: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ HOME = "/root"  # of the official images
 SECRETS = "/run/secrets/ironrack"
 PLUGINS = "/opt/ironrack/engine"  # our additions to the engine, as Python modules
 PROBED = "/health,/metrics"  # asked every second or two; their access lines would bury the others
+_TRUSTED = "trusted_fields.TrustedFields"
 # Flags the plan sets itself: set twice, the second silently wins and the rest of the plan is wrong.
 OWNED = {
     "--model",
@@ -30,26 +31,33 @@ OWNED = {
     "--shutdown-timeout",
     "--sse-keep-alive-interval",
     "--api-key",
+    "--lora-modules",
+    "--scheduling-policy",
 }
 
 
-def command(model: Model, engines: Engines, address: str, port: int) -> list[str]:
-    """The arguments of `vllm serve`; the operator's own come last."""
-    line = [model.source, "--served-model-name", model.name, "--host", address, "--port", str(port)]
+def command(model: Model, engines: Engines, address: str, port: int, *, priorities: bool = False) -> list[str]:
+    """The arguments of `vllm serve`; the operator's own come last. `priorities`: requests differ in urgency."""
+    names = [model.name, *model.aliases]
+    line = [model.source, "--served-model-name", *names, "--host", address, "--port", str(port)]
     line += ["--revision", model.revision] if model.revision else []
     line += ["--max-model-len", str(model.max_model_len)] if model.max_model_len else []
     line += _gpu_flags(model, engines) if engines.device == "gpu" else []
+    line += _adapter_flags(model)
     line += ["--enable-prefix-caching", "--shutdown-timeout", str(engines.shutdown_timeout_seconds)]
     line += ["--sse-keep-alive-interval", str(engines.sse_keep_alive_seconds)] if engines.sse_keep_alive_seconds else []
     line += ["--disable-access-log-for-endpoints", PROBED]
+    line += ["--scheduling-policy", "priority"] if priorities else []
     line += ["--middleware", "hold_headers.HoldHeaders"] if engines.hold_headers else []
+    # The last one added sees requests first: fields are written before anything else looks at them.
+    line += ["--enable-prompt-tokens-details", "--middleware", _TRUSTED] if engines.trusted_fields else []
     return [*line, *engines.args, *model.engine_args]
 
 
 def environment(model: Model, engines: Engines) -> dict[str, str]:
     """Environment of one engine. No secret is in it: the hub's token is a file."""
     env = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(engines.keep_alive_seconds), "VLLM_NO_USAGE_STATS": "1"}
-    if engines.hold_headers:
+    if _plugins(engines):
         env["PYTHONPATH"] = PLUGINS
     if offline(model):
         env["HF_HUB_OFFLINE"] = "1"
@@ -70,23 +78,23 @@ def mounts(model: Model, engines: Engines, root: str, image_key: str) -> list[Mo
     if engines.device == "gpu":
         found.append(Mount(f"{HOME}/.triton", f"{compiled}/triton", read_only=False))
         found.append(Mount(f"{HOME}/.cache/flashinfer", f"{compiled}/flashinfer", read_only=False))
-    if engines.hold_headers:
+    if _plugins(engines):
         found.append(Mount(PLUGINS, f"{root}/engine"))
-    if is_local(model):
-        return [Mount(model.source, model.source), *found]
-    found.insert(0, Mount(f"{HOME}/.cache/huggingface", f"{cache}/huggingface", read_only=False))
+    if any(not _is_folder(source) for source in _sources(model)):
+        found.insert(0, Mount(f"{HOME}/.cache/huggingface", f"{cache}/huggingface", read_only=False))
+    folders = [Mount(source, source) for source in dict.fromkeys(filter(_is_folder, _sources(model)))]
     token = engines.hub_token_enabled and not offline(model)
-    return [*found, Mount(SECRETS, f"{root}/secrets/engine")] if token else found
+    return [*folders, *found, *([Mount(SECRETS, f"{root}/secrets/engine")] if token else [])]
 
 
-def is_local(model: Model) -> bool:
-    """A folder on the engine hosts, not a name at the hub."""
-    return model.source.startswith("/")
+def env_file(engines: Engines, root: str) -> str | None:
+    """The file with the engines' API key, as the role `engine` writes it: neither compose.yml nor argv holds it."""
+    return f"{root}/secrets/engine.env" if engines.api_key_enabled else None
 
 
 def offline(model: Model) -> bool:
     """Nothing needs to be fetched: start must not depend on the hub."""
-    return is_local(model) or model.weights_staged
+    return model.weights_staged or all(map(_is_folder, _sources(model)))
 
 
 def owned_flags(args: Sequence[str]) -> list[str]:
@@ -97,6 +105,26 @@ def owned_flags(args: Sequence[str]) -> list[str]:
 def engine_name(slug: str, replica: Replica) -> str:
     """The public name of an engine: server in HAProxy, label in metrics, header in answers."""
     return f"engine-{slug}-{replica.number}"
+
+
+def _sources(model: Model) -> list[str]:
+    """Where the model and its adapters come from."""
+    return [model.source, *(adapter.source for adapter in model.adapters)]
+
+
+def _is_folder(source: str) -> bool:
+    """A folder on the engine hosts, not a name at the hub."""
+    return source.startswith("/")
+
+
+def _plugins(engines: Engines) -> bool:
+    return engines.hold_headers or engines.trusted_fields
+
+
+def _adapter_flags(model: Model) -> list[str]:
+    if not model.adapters:
+        return []
+    return ["--enable-lora", "--lora-modules", *(f"{adapter.name}={adapter.source}" for adapter in model.adapters)]
 
 
 def _gpu_flags(model: Model, engines: Engines) -> list[str]:

@@ -74,6 +74,7 @@ class Service:
     build: Mapping[str, Any] | None = None
     entrypoint: Sequence[str] | None = None
     env: Mapping[str, str] = field(default_factory=dict)
+    env_file: str | None = None
     gpus: Sequence[int] = ()
     mounts: Sequence[Mount] = ()
     after: Sequence[str] = ()

@@ -79,6 +79,7 @@ def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
         entrypoint=["vllm", "serve"],
         command=vllm.command(model, shared, host.address, port),
         env=vllm.environment(model, shared),
+        env_file=vllm.env_file(shared, ground.root),
         ports=[Listen("http", host.address, port)],
         gpus=replica.gpus,
         mounts=vllm.mounts(model, shared, ground.root, images.key(image)),

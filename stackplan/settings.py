@@ -30,13 +30,14 @@ PATTERNS = {
     r"^/[^\s:]*$": "an absolute path without spaces and colons",
     r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$": "up to 96 letters, digits and . _ / : -",
     r"^(/[^\s:]+|[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+)$": "an absolute path or owner/name at the hub",
+    r"^(/[^\s:=,]+|[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+)$": "an absolute path without = and , or owner/name",
     r"^[a-z0-9][a-z0-9-]{0,63}$": "a header name in lower case",
     r"^[a-z_]+(\.[a-z_]+)*$": "a body field such as user or metadata.user_id",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"^(host|[0-9]+[mg])$": "host, or a size such as 16g",
     r"^[0-9]+\.[0-9]+$": "a version such as '3.0', quoted",
 }
-_PATH, _NAME, _SOURCE, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION = PATTERNS
+_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION = PATTERNS
 
 AbsolutePath = Annotated[str, Field(pattern=_PATH)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -73,10 +74,19 @@ class Build(Section):
     args: Env = {}
 
 
-class Model(Section):
-    """One model to serve, under one public name."""
+class Adapter(Section):
+    """A LoRA adapter that every engine of a model loads when it starts; clients ask for it by its name."""
 
     name: Name
+    source: Annotated[str, Field(pattern=_ADAPTER)]
+
+
+class Model(Section):
+    """One model to serve, under one public name, which may have others beside it."""
+
+    name: Name
+    aliases: list[Name] = []
+    adapters: list[Adapter] = []
     source: Annotated[str, Field(pattern=_SOURCE)]
     revision: str | None = None
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
@@ -103,10 +113,12 @@ class Engines(Section):
     keep_alive_seconds: Seconds = 120
     sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
     hold_headers: bool = True
+    trusted_fields: bool = True
     shutdown_timeout_seconds: Seconds | None = None
     start_timeout_seconds: Seconds = 1800
     cache_directory: AbsolutePath = "/var/lib/ironrack"
     hub_token_enabled: bool = False
+    api_key_enabled: bool = False
     args: list[str] = []
     env: Env = {}
 

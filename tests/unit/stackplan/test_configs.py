@@ -25,6 +25,16 @@ def test_router_and_edge_know_the_same_engines_and_backends() -> None:
     assert [m["backend"] for m in edge["models"]] == ["model-qwen", "model-org-other"]
 
 
+def test_router_and_edge_know_every_name_of_a_model() -> None:
+    """The router reads what was asked for; the edge, where the router is silent, finds the same backend."""
+    other = model(aliases=["gpt-4o"], adapters=[{"name": "sql", "source": "/srv/sql"}])
+    planned = stackplan.plan(intent(models=[other]), one_host())
+    [routed] = stackplan.router_config(planned, "box")["models"]
+    assert (routed["aliases"], routed["adapters"]) == (["gpt-4o"], ["sql"])
+    [behind] = stackplan.edge_config(planned, "box")["models"]
+    assert behind["names"] == ["qwen", "gpt-4o", "sql"]
+
+
 def test_edge_and_router_meet_on_the_same_ports_and_headers() -> None:
     """Both sides of every connection come from one place."""
     planned = _plan(router={"spop_port": 7001, "http_port": 7002, "events_port": 7003})

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import stackplan
+from stackplan.compose import compose_project
 from tests.unit.stackplan.stacks import fleet, intent, model, one_host, services
 
 
@@ -75,6 +76,50 @@ def test_hub_token_reaches_engines_as_a_file_only() -> None:
     (mount,) = [mount for mount in engine["mounts"] if mount["target"] == "/run/secrets/ironrack"]
     assert (mount["source"], mount["read_only"]) == ("/opt/ironrack/secrets/engine", True)
     assert "HF_TOKEN" not in engine["env"]
+
+
+def test_aliases_are_names_of_the_engine_itself() -> None:
+    """vLLM answers to every name, so nobody has to rewrite a request; the first is the one it answers with."""
+    command = _engine(models=[model(aliases=["gpt-4o", "default"])])["command"]
+    at = command.index("--served-model-name")
+    assert command[at + 1 : at + 5] == ["qwen", "gpt-4o", "default", "--host"]
+
+
+def test_adapters_are_loaded_by_every_engine_and_mounted_where_they_are_folders() -> None:
+    """A folder is mounted under its own path, read-only; one from the hub goes through the hub's cache."""
+    adapters = [{"name": "sql", "source": "/srv/sql"}, {"name": "law", "source": "org/law"}]
+    engine = _engine(models=[model(source="/srv/base", adapters=adapters)])
+    at = engine["command"].index("--enable-lora")
+    assert engine["command"][at + 1 : at + 4] == ["--lora-modules", "sql=/srv/sql", "law=org/law"]
+    mounts = {mount["target"]: mount for mount in engine["mounts"]}
+    assert {"/srv/base", "/srv/sql", "/root/.cache/huggingface"} <= set(mounts)
+    assert mounts["/srv/sql"]["read_only"]
+    assert "HF_HUB_OFFLINE" not in engine["env"], "the adapter must be fetched"
+    assert "HF_HUB_OFFLINE" in _engine(models=[model(source="/srv/base", adapters=adapters[:1])])["env"]
+    assert "--enable-lora" not in _engine()["command"]
+
+
+def test_engines_key_is_neither_in_the_plan_nor_in_the_compose_file() -> None:
+    """The plan names a file; whoever reads compose.yml, or lists processes, learns nothing."""
+    planned = stackplan.plan(intent(engines={"api_key_enabled": True}), one_host())
+    engine = services(planned, "engine")[0]
+    assert engine["env_file"] == "/opt/ironrack/secrets/engine.env"
+    project = compose_project(planned, "box")["services"]
+    assert project["engine-qwen-0"]["env_file"] == [{"path": "/opt/ironrack/secrets/engine.env", "required": False}]
+    assert "env_file" not in project["router"]
+    assert "VLLM_API_KEY" not in json.dumps([planned, project])
+    assert _engine()["env_file"] is None
+
+
+def test_trusted_fields_see_a_request_before_anything_else_of_ours() -> None:
+    """vLLM puts each further middleware around those before it."""
+    command = _engine()["command"]
+    loaded = [command[at + 1] for at, flag in enumerate(command) if flag == "--middleware"]
+    assert loaded == ["hold_headers.HoldHeaders", "trusted_fields.TrustedFields"]
+    bare = _engine(engines={"trusted_fields": False, "hold_headers": False})
+    assert "--middleware" not in bare["command"]
+    assert "PYTHONPATH" not in bare["env"]
+    assert "PYTHONPATH" in _engine(engines={"hold_headers": False})["env"]
 
 
 def test_compiled_graphs_are_kept_per_image() -> None:
