@@ -6,11 +6,14 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.account import LONGEST_LINE, Accounts, Framing, Journal
+from router.account import LONGEST_LINE, Accounts, Event, Framing, Journal, tokens_of
+from router.admission import RoomSettings
+from router.door import Door, DoorSettings
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
-from router.joined import Decided, Recent
+from router.joined import Decided, Recent, Spent
 from router.metrics import Tally
 from router.parse import Ask
+from router.tenants import TenantSettings
 
 EVENT: dict[str, Any] = {
     "ts": 1700000000.123,
@@ -45,11 +48,13 @@ class Office:
         for engine in engines:
             self.fleet.probe(engine.name, Probe(ok=True), 0.0)
         self.fleet.decide(Ask("one", "tiny", 7, "7", "x-session-id", "-", 100, False), 0.0)
-        self.tally = Tally("ab", ())
+        self.tally = Tally("ab", (), ["tiny"], ["acme"])
         self.recent = Recent(4)
         self.recent.add("one", Decided(100, 60, 0.0125))
         self.journal = Journal(self.tally)
-        self.accounts = Accounts(self.fleet, self.tally, self.recent, self.journal)
+        settings = DoorSettings(RoomSettings(5), (TenantSettings("acme", tokens_per_minute=1000),), 0.2, {"a": "tiny"})
+        self.door = Door(self.fleet, self.tally, self.recent, settings, 0.0)
+        self.accounts = Accounts(self.fleet, self.tally, self.recent, self.journal, self.door)
 
     def tell(self, **changes: Any) -> None:
         self.accounts.line(json.dumps(EVENT | changes).encode(), 1.0)
@@ -91,6 +96,81 @@ def test_completion_is_known_by_the_edges_own_name_for_the_request() -> None:
     assert office.fleet.snapshot(1.0).leases == 0
     [line] = office.lines()
     assert (line["id"], line["prompt_tokens"]) == ("theirs", 100)
+
+
+def test_line_of_another_routers_request_ends_nothing_here() -> None:
+    """Each router takes the requests it decided; those of nobody belong to the first. Tenants pay in all of them."""
+    office = Office()
+    office.tell(decider=1, tenant="acme", bytes_in=1000, bytes_out=830)
+    assert office.fleet.snapshot(1.0).leases == 1
+    assert (office.tally.outcomes, office.lines()) == ({}, [])
+    assert office.door.tenants.left()["acme"] < 1000
+    second = Accounts(office.fleet, office.tally, office.recent, office.journal, office.door, decider=1)
+    second.line(json.dumps(EVENT).encode(), 1.0)
+    assert office.fleet.snapshot(1.0).leases == 1
+    second.line(json.dumps(EVENT | {"decider": 1}).encode(), 1.0)
+    assert office.fleet.snapshot(1.0).leases == 0
+
+
+def test_end_of_a_request_gives_its_place_to_who_waits() -> None:
+    """The completion line is what lets the next one in, and what makes a client that left forgotten."""
+    office = Office()
+    office.fleet.configure(
+        FleetSettings(
+            tuple(EngineSettings(name, f"http://127.0.0.1:{at}", "tiny") for at, name in enumerate("ab", 1)),
+            max_requests=1,
+        )
+    )
+    asks = [Ask(name, "tiny", 8, "8", "x", "acme", 100, False) for name in ("two", "three", "four")]
+    assert office.door.ask(asks[0], 1.0) is not None
+    heard: list[str] = []
+    for ask in asks[1:]:
+        assert office.door.ask(ask, 1.0) is None
+        assert office.door.admit(ask.id, 1.0, lambda waiting, _: heard.append(waiting.ask.id))
+    office.tell(id="three", server="<NOSRV>", chosen="", status=-1, state="CR--", tenant="acme")
+    assert (heard, len(office.door.room)) == ([], 1)
+    office.tell(id="two", server="b", chosen="b")
+    assert heard == ["four"]
+
+
+def test_tokens_are_the_engines_where_it_said_and_estimated_where_not() -> None:
+    """The prompt as it was estimated when it was decided, the answer by its length; a failure costs nothing."""
+    decided = Decided(100, 60, 0.1, "acme", stream=True)
+    event = Event("x", status=200, bytes_in=4600, bytes_out=600 + 230 * 40)
+    assert tokens_of(event, decided) == Spent(100, 40)
+    assert tokens_of(event, Decided(100, 60, 0.1)) == Spent(100, 230 * 10)
+    assert tokens_of(event, None) == Spent(1000, 40)
+    assert tokens_of(Event("x", status=200, usage_prompt=7, usage_completion=3), decided) == Spent(7, 3)
+    assert tokens_of(Event("x", status=503, bytes_out=9999), decided) == Spent(0, 0)
+
+
+def test_tenant_pays_the_answer_and_gets_back_what_failed() -> None:
+    """A prompt is paid when it comes, an answer when it is over; who got an error instead pays neither."""
+    office = Office()
+    for name, status, left in (("two", 200, 1000 - 100 - 40), ("three", 503, 860)):
+        office.door.ask(Ask(name, "tiny", 8, "8", "x", "acme", 100, True), 1.0)
+        office.tell(id=name, tenant="acme", status=status, bytes_out=600 + 230 * 40)
+        assert office.door.tenants.left()["acme"] == left
+    assert office.tally.tokens == {("acme", "tiny", "prompt"): 100, ("acme", "tiny", "completion"): 40}
+
+
+def test_first_byte_counts_from_the_requests_headers() -> None:
+    """Waiting for a place and connecting are part of what a client waits."""
+    office = Office()
+    office.tell(queued_ms=1500, connect_ms=1, headers_ms=20, total_ms=1600)
+    office.tell(status=503, headers_ms=-1)
+    office.tell(server="<NOSRV>", status=429)
+    [histogram] = office.tally.first_bytes.values()
+    assert (sum(histogram.counts), round(histogram.total, 3)) == (1, 1.521)
+    assert office.tally.durations["tiny"].total == 1.6
+
+
+def test_retries_spend_the_budget() -> None:
+    """What the edge tried again is what the budget is made of."""
+    office = Office()
+    for _ in range(12):
+        office.tell(retries="+1")
+    assert office.door.retries.spent(1.0)
 
 
 def test_retries_are_read_from_number_and_from_haproxys_text() -> None:
