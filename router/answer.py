@@ -39,7 +39,8 @@ class Answers:
     with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like `ask`, maybe
     later. `begun` needs no answer. A fault of ours is answered with nothing: the edge then decides by itself.
 
-    `proxy`: whether there is an HTTP side that serves.
+    `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
+    writes into its completion line whose request it was.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Answers:
         clock: Callable[[], float],
         door: Door | None = None,
         proxy: bool = True,
+        decider: int | None = None,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -61,6 +63,7 @@ class Answers:
         self._clock = clock
         self._door = door or Door(fleet, tally, recent, DoorSettings(), 0.0)
         self._proxy = proxy
+        self._decider = decider
 
     def configure(self, settings: ParseSettings, backends: Mapping[str, str], *, proxy: bool = True) -> None:
         """Take over new settings, for the next question on; the door is configured by itself."""
@@ -123,6 +126,8 @@ class Answers:
             "stick": ask.stick,
             "source": ask.source,
         }
+        if self._decider is not None:
+            variables["decider"] = self._decider
         if ticket.priority:
             variables["priority"] = ticket.priority
         if not ticket.retries:

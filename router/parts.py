@@ -1,90 +1,188 @@
 """The router's parts, made from its settings and brought up to date with new ones. No sockets."""
 
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from router.account import Accounts, Journal
 from router.answer import Answers
-from router.config import Settings, door_settings, fleet_settings, parse_settings
-from router.door import Door
-from router.fleet import Fleet
+from router.config import Settings, door_settings, fleet_settings, parse_settings, proxy_settings
+from router.config_sections import Engine, Model, PriorityClass, Tenant
+from router.connections import mine
+from router.discovery import Discovery
+from router.door import Door, DoorSettings
+from router.edge import EdgeKeeper
+from router.edge_metrics import EdgeMetrics
+from router.edge_socket import EdgeSocket
+from router.fleet import EngineSnapshot, Fleet, FleetSettings, FleetSnapshot
+from router.foreign import Foreign
+from router.gossip import Gossip
 from router.health import Prober, Rhythm, Target
 from router.joined import Recent
 from router.metrics import Exporter, Tally, registry
-from router.reload import ReloadCollector, Reloader
+from router.models import Catalogue, Offer
+from router.parse import ParseSettings
+from router.proxy import Proxy, ProxySettings
+from router.reload import ReloadCollector, Reloader, Source
+from router.shared import Shared
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What each part is to be told: everything that can go wrong with it goes wrong while this is made."""
+
+    settings: Settings
+    engine_key: str
+    fleet: FleetSettings
+    door: DoorSettings
+    parse: ParseSettings
+    proxy: ProxySettings
+    backends: dict[str, str]
+    labels: dict[str, list[str]]
+    targets: tuple[Target, ...]
+    rhythm: Rhythm
+    offers: tuple[Offer, ...]
+    engines: tuple[str, ...]
+    peers: tuple[str, ...]
 
 
 class Parts:
-    """Everything that lives as long as the process; `configure` swaps settings between two events of the loop."""
+    """Everything that lives as long as the process; `configure` swaps settings between two events of the loop.
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.tally = Tally(**_labels(settings))
-        self.fleet = Fleet(fleet_settings(settings), time.monotonic())
-        recent = Recent(settings.leases.capacity)
-        self.door = Door(self.fleet, self.tally, recent, door_settings(settings), time.monotonic())
+    `engine_key`: what engines want to see from us, empty for nothing.
+    """
+
+    def __init__(self, settings: Settings, engine_key: str = "") -> None:
+        now, wanted = time.monotonic(), _wanted(settings, engine_key)
+        self._wanted = wanted
+        self.tally = Tally(**wanted.labels)
+        self.fleet = Fleet(wanted.fleet, now)
+        self._recent = Recent(settings.leases.capacity)
+        self.door = Door(self.fleet, self.tally, self._recent, wanted.door, now)
         self.journal = Journal(self.tally)
-        self.accounts = Accounts(
-            self.fleet,
-            self.tally,
-            recent,
-            self.journal if settings.log.decisions else None,
-            self.door,
-            decider=settings.decider.index,
+        self.accounts = self._make_accounts(settings)
+        self.answers = self._make_answers(wanted)
+        self.proxy = Proxy(wanted.proxy, self.fleet, self.tally, self.door)
+        self.prober = Prober(
+            wanted.targets, wanted.rhythm, self.fleet.probe, self.tally, time.monotonic, engine_key=engine_key
         )
-        self.answers = Answers(
-            settings=parse_settings(settings),
-            backends=_backends(settings),
-            fleet=self.fleet,
-            tally=self.tally,
-            recent=recent,
-            clock=time.perf_counter,
-            door=self.door,
-            proxy=bool(settings.listen.proxy),
-        )
-        self.prober = Prober(_targets(settings), _rhythm(settings), self.fleet.probe, self.tally, time.monotonic)
-        self.metrics = registry(
-            Exporter(self.tally, lambda: self.fleet.snapshot(time.monotonic()), self.prober.ages, self.door),
-        )
+        created = time.time_ns() // 1_000_000_000
+        self.catalogue = Catalogue(wanted.offers, self.engines, created, self.door.tenants.allows)
+        self.discovery = Discovery(self.catalogue, self.engines, changed=self._learnt, engine_key=engine_key)
+        self.gossip = Gossip(wanted.peers, time.monotonic)
+        self.foreign = self._make_foreign(wanted, now)
+        self.keeper = self._make_keeper(settings.edge.runtime_socket)
+        self.metrics = registry(Exporter(self.tally, self.snapshot, self.prober.ages, self.door))
+        if self.keeper:
+            self.metrics.register(EdgeMetrics(self.keeper.tally))
+        self._mine = mine(settings.decider.index)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+        return self._wanted.settings
+
+    def snapshot(self) -> FleetSnapshot:
+        """Return a picture of the fleet now."""
+        return self.fleet.snapshot(time.monotonic())
+
+    def engines(self) -> tuple[EngineSnapshot, ...]:
+        """Return a picture of the engines now."""
+        return self.snapshot().engines
 
     def models(self) -> tuple[str, ...]:
         """Return the names of the models in the settings in force."""
         return tuple(model.name for model in self.settings.models)
 
+    def hears(self, line: bytes) -> bool:
+        """Return whether an access line is this decider's business: its own request, or tokens that all must count."""
+        settings = self.settings
+        return settings.decider.of == 1 or any(each.tokens_per_minute for each in settings.tenants) or self._mine(line)
+
     def watch(self, reloader: Reloader) -> None:
         """Show in the metrics what a reloader does."""
         self.metrics.register(ReloadCollector(reloader))
 
-    def configure(self, settings: Settings) -> None:
+    def configure(self, source: Source) -> None:
         """Take over checked settings. What can fail is made first: then either all of it is swapped, or nothing."""
-        fleet, parse, door = fleet_settings(settings), parse_settings(settings), door_settings(settings)
-        labels = _labels(settings)
-        backends, targets, rhythm = _backends(settings), _targets(settings), _rhythm(settings)
-        self.fleet.configure(fleet)
-        self.door.configure(door, time.monotonic())
-        self.answers.configure(parse, backends, proxy=bool(settings.listen.proxy))
-        self.prober.configure(targets, rhythm)
-        self.tally.configure(**labels)
-        self.settings = settings
+        now, wanted = time.monotonic(), _wanted(source.settings, source.engine_key)
+        self._wanted = wanted
+        self.fleet.configure(wanted.fleet)
+        self.door.configure(wanted.door, now)
+        self.prober.configure(wanted.targets, wanted.rhythm, wanted.engine_key)
+        self.tally.configure(**wanted.labels)
+        self.catalogue.configure(wanted.offers)
+        self.discovery.engine_key = wanted.engine_key
+        self.foreign.configure(wanted.engines, wanted.peers)
+        self._learnt()
+
+    def _learnt(self) -> None:
+        """Let requests name what the engines turned out to hold."""
+        wanted = self._wanted
+        parse = replace(wanted.parse, names={**self.catalogue.found(), **wanted.parse.names})
+        self.answers.configure(parse, wanted.backends, proxy=bool(wanted.settings.listen.proxy))
+        self.proxy.configure(replace(wanted.proxy, parse=parse))
+
+    def _make_accounts(self, settings: Settings) -> Accounts:
+        journal = self.journal if settings.log.decisions else None
+        return Accounts(self.fleet, self.tally, self._recent, journal, self.door, decider=settings.decider.index)
+
+    def _make_answers(self, wanted: Wanted) -> Answers:
+        return Answers(
+            settings=wanted.parse,
+            backends=wanted.backends,
+            fleet=self.fleet,
+            tally=self.tally,
+            recent=self._recent,
+            clock=time.perf_counter,
+            door=self.door,
+            proxy=bool(wanted.settings.listen.proxy),
+        )
+
+    def _make_foreign(self, wanted: Wanted, now: float) -> Foreign:
+        decider = wanted.settings.decider
+        shared = Shared(decider.shared, decider.index) if decider.shared else None
+        foreign = Foreign(self.fleet, shared, self.gossip, time.monotonic)
+        foreign.configure(wanted.engines, wanted.peers)
+        return foreign
+
+    def _make_keeper(self, path: str) -> EdgeKeeper | None:
+        return EdgeKeeper(self.fleet, EdgeSocket(path), self._places, time.monotonic) if path else None
+
+    def _places(self) -> dict[str, str]:
+        """Each engine's backend at the edge, now."""
+        return {engine.name: self._wanted.backends[engine.model] for engine in self.settings.engines}
+
+
+def _wanted(settings: Settings, engine_key: str) -> Wanted:
+    heard = settings.routing.kv_events or settings.routing.gossip
+    return Wanted(
+        settings=settings,
+        engine_key=engine_key,
+        fleet=fleet_settings(settings),
+        door=door_settings(settings),
+        parse=parse_settings(settings),
+        proxy=proxy_settings(settings, engine_key),
+        backends={model.name: model.backend for model in settings.models},
+        labels=_labels(settings),
+        targets=tuple(Target(engine.name, engine.url) for engine in settings.engines),
+        rhythm=Rhythm(settings.health.interval_seconds, settings.health.timeout_seconds),
+        offers=tuple(Offer(each.name, tuple(each.aliases), tuple(each.adapters)) for each in settings.models),
+        engines=tuple(engine.name for engine in settings.engines),
+        peers=tuple(settings.peers) if heard else (),
+    )
 
 
 def _labels(settings: Settings) -> dict[str, list[str]]:
     """The values that labels of metrics may have."""
     return {
-        "engines": [engine.name for engine in settings.engines],
+        "engines": _names(settings.engines),
         "sources": [*settings.sessions.headers, *settings.sessions.fields, "fingerprint", "prefix"],
-        "models": [model.name for model in settings.models],
-        "tenants": [tenant.name for tenant in settings.tenants],
-        "classes": [each.name for each in settings.admission.classes],
+        "models": _names(settings.models),
+        "tenants": _names(settings.tenants),
+        "classes": _names(settings.admission.classes),
     }
 
 
-def _backends(settings: Settings) -> dict[str, str]:
-    return {model.name: model.backend for model in settings.models}
-
-
-def _targets(settings: Settings) -> tuple[Target, ...]:
-    return tuple(Target(engine.name, engine.url) for engine in settings.engines)
-
-
-def _rhythm(settings: Settings) -> Rhythm:
-    return Rhythm(settings.health.interval_seconds, settings.health.timeout_seconds)
+def _names(sections: Iterable[Engine | Model | PriorityClass | Tenant]) -> list[str]:
+    return [each.name for each in sections]

@@ -205,6 +205,22 @@ def test_class_that_is_asked_for_reaches_the_engine_as_a_number() -> None:
     assert "priority" not in desk.ask(lease="l2")
 
 
+def test_one_of_several_routers_says_which_it_is() -> None:
+    """Its name stands in the completion line then; a router that is alone need not say."""
+    desk = Desk()
+    assert "decider" not in desk.ask()
+    desk.answers = Answers(
+        settings=ParseSettings(("tiny",)),
+        backends={"tiny": "model-tiny"},
+        fleet=desk.fleet,
+        tally=desk.tally,
+        recent=desk.recent,
+        clock=lambda: 0.0,
+        decider=2,
+    )
+    assert desk.ask(lease="l2")["decider"] == 2
+
+
 def test_storm_of_retries_ends_them() -> None:
     """`retry=0` while the budget is spent, absent before."""
     desk = Desk()
