@@ -27,7 +27,7 @@ class Event(msgspec.Struct, frozen=True):
 
     `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
     the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
-    for the router, in the waiting room, for a slot. `usage_…`: tokens as the engine counted them, -1 for not said.
+    for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, `prompt,cached,completion`, or nothing.
     """
 
     id: str
@@ -54,8 +54,7 @@ class Event(msgspec.Struct, frozen=True):
     total_ms: int = -1
     bytes_in: int = 0
     bytes_out: int = 0
-    usage_prompt: int = -1
-    usage_completion: int = -1
+    usage: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -210,15 +209,14 @@ def tokens_of(event: Event, decided: Decided | None) -> Spent:
     """Return what a request took: as its engine counted; else the prompt as it was estimated when it was decided, and
     the answer by its length. A streamed token is some 230 bytes long, one of a whole answer four to five.
     """
-    prompt, completion = event.usage_prompt, event.usage_completion
     if event.status >= 400 or event.status < 200:
         return Spent(0, 0)
-    if prompt < 0:
-        prompt = decided.prompt_tokens if decided is not None else max(event.bytes_in - _HEADERS, 0) // _TEXT
-    if completion < 0:
-        stream = decided is None or decided.stream
-        completion = max(event.bytes_out - _HEADERS, 0) // (_CHUNK if stream else _TEXT)
-    return Spent(prompt, completion)
+    counted = event.usage.split(",")
+    if len(counted) == 3 and counted[0].isdecimal() and counted[2].isdecimal():
+        return Spent(int(counted[0]), int(counted[2]))
+    prompt = decided.prompt_tokens if decided is not None else max(event.bytes_in - _HEADERS, 0) // _TEXT
+    stream = decided is None or decided.stream
+    return Spent(prompt, max(event.bytes_out - _HEADERS, 0) // (_CHUNK if stream else _TEXT))
 
 
 def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:

@@ -140,7 +140,8 @@ def test_tokens_are_the_engines_where_it_said_and_estimated_where_not() -> None:
     assert tokens_of(event, decided) == Spent(100, 40)
     assert tokens_of(event, Decided(100, 60, 0.1)) == Spent(100, 230 * 10)
     assert tokens_of(event, None) == Spent(1000, 40)
-    assert tokens_of(Event("x", status=200, usage_prompt=7, usage_completion=3), decided) == Spent(7, 3)
+    assert tokens_of(Event("x", status=200, usage="7,4,3"), decided) == Spent(7, 3)
+    assert tokens_of(Event("x", status=200, usage="7,,x"), decided) == Spent(100, 0)
     assert tokens_of(Event("x", status=503, bytes_out=9999), decided) == Spent(0, 0)
 
 
