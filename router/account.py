@@ -27,7 +27,8 @@ class Event(msgspec.Struct, frozen=True):
 
     `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
     the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
-    for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, `prompt,cached,completion`, or nothing.
+    for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, as the text
+    `prompt,cached,completion`, or nothing.
     """
 
     id: str

@@ -137,6 +137,7 @@ class Parts:
             clock=time.perf_counter,
             door=self.door,
             proxy=bool(wanted.settings.listen.proxy),
+            decider=wanted.settings.decider.index if wanted.settings.decider.of > 1 else None,
         )
 
     def _make_foreign(self, wanted: Wanted, now: float) -> Foreign:
