@@ -100,7 +100,10 @@ class Engine:
 
     def foreign(self, uncached_tokens: int, in_flight: int) -> None:
         """What other deciders have there now; another rate than theirs and ours together cannot be seen from here."""
+        before = self.foreign_uncached, self.foreign_in_flight
         self.foreign_uncached, self.foreign_in_flight = max(uncached_tokens, 0), max(in_flight, 0)
+        if before == (self.foreign_uncached, self.foreign_in_flight):
+            return
         if self.foreign_uncached:
             self.rate.void()
         self.changed()
