@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from router.account import Accounts, Journal
 from router.answer import Answers
+from router.calibrate import Calibrator
 from router.config import Settings, door_settings, fleet_settings, parse_settings, proxy_settings
 from router.config_sections import Engine, Model, PriorityClass, Tenant
 from router.connections import mine
@@ -66,6 +67,9 @@ class Parts:
         self.prober = Prober(
             wanted.targets, wanted.rhythm, self.fleet.probe, self.tally, time.monotonic, engine_key=engine_key
         )
+        self.calibrator = Calibrator(
+            self.engines, self.fleet.calibrated, _calibration_tokens(settings), engine_key=engine_key
+        )
         created = time.time_ns() // 1_000_000_000
         self.catalogue = Catalogue(wanted.offers, self.engines, created, self.door.tenants.allows)
         self.discovery = Discovery(self.catalogue, self.engines, changed=self._learnt, engine_key=engine_key)
@@ -110,6 +114,7 @@ class Parts:
         self.fleet.configure(wanted.fleet)
         self.door.configure(wanted.door, now)
         self.prober.configure(wanted.targets, wanted.rhythm, wanted.engine_key)
+        self.calibrator.configure(_calibration_tokens(wanted.settings), wanted.engine_key)
         self.tally.configure(**wanted.labels)
         self.catalogue.configure(wanted.offers)
         self.discovery.engine_key = wanted.engine_key
@@ -172,6 +177,10 @@ def _wanted(settings: Settings, engine_key: str) -> Wanted:
         engines=tuple(engine.name for engine in settings.engines),
         peers=tuple(settings.peers) if heard else (),
     )
+
+
+def _calibration_tokens(settings: Settings) -> int:
+    return settings.calibrate.tokens if settings.calibrate.enabled else 0
 
 
 def _labels(settings: Settings) -> dict[str, list[str]]:
