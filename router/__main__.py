@@ -16,6 +16,7 @@ from pathlib import Path
 import uvloop
 
 from router.app import Addresses, Router
+from router.config import load
 from router.errors import SettingsInvalid
 from router.reload import Source, read
 from router.tidy import tame
@@ -28,19 +29,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(argv)
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     try:
-        source = read(options.check_config or options.config)
+        if options.check_config:
+            return _checked(options.check_config)
+        source = read(options.config)
     except SettingsInvalid as error:
         print(*error.problems, sep="\n", file=sys.stderr)
         return 2
-    if options.check_config:
-        settings = source.settings
-        print(f"{options.check_config}: {len(settings.engines)} engines, {len(settings.models)} models: good")
-        return 0
     try:
         uvloop.run(_serve(source))
     except OSError as error:
         print(f"router: {error}: allowed addresses that are free on this host; see `listen`", file=sys.stderr)
         return 1
+    return 0
+
+
+def _checked(path: Path) -> int:
+    """Check the settings alone: the key that they name may be elsewhere. SettingsInvalid carries every problem."""
+    settings = load(path)
+    print(f"{path}: {len(settings.engines)} engines, {len(settings.models)} models: good")
     return 0
 
 

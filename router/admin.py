@@ -10,10 +10,11 @@ import msgspec
 from aiohttp import web
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from router import gossip
 from router.errors import Refused, UnknownEngine, openai_body
 from router.fleet import EngineSnapshot, Fleet
 from router.metrics import Registry, scrape
-from router.models import Catalogue, Offer
+from router.models import Catalogue
 from router.reload import Generation
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -31,7 +32,7 @@ class Admin:
     """The handlers; `ready` says whether the router has seen its engines and takes questions.
 
     `models`: the names served now; `generation`: the settings in force, None where no file is followed.
-    `catalogue`: what can be asked for; the names alone where it is not given.
+    `catalogue`: what can be asked for.
     """
 
     def __init__(
@@ -42,18 +43,16 @@ class Admin:
         metrics: Registry,
         clock: Callable[[], float],
         ready: Callable[[], bool],
-        created: int,
+        catalogue: Catalogue,
         generation: Callable[[], Generation | None] = lambda: None,
-        catalogue: Catalogue | None = None,
     ) -> None:
         self._models = models
         self._fleet = fleet
         self._metrics = metrics
         self._clock = clock
         self._ready = ready
-        self._created = created
         self._generation = generation
-        self._catalogue = catalogue or Catalogue((Offer(name) for name in models()), self._engines, created)
+        self._catalogue = catalogue
 
     def application(self) -> web.Application:
         """Return the application to serve."""
@@ -66,6 +65,7 @@ class Admin:
                 web.get("/v1/models", self._list_models),
                 web.get("/v1/models/{name:.+}", self._one_model),
                 web.get("/admin/config", self._config),
+                web.get(gossip.PATH, self._load),
                 web.get("/admin/engines", self._list_engines),
                 web.post("/admin/engines/{name}/drain", self._drain),
                 web.post("/admin/engines/{name}/undrain", self._undrain),
@@ -98,6 +98,10 @@ class Admin:
         if generation is None:
             raise Refused(404, "not_found_error", "config: this router follows no file: start it with --config FILE")
         return _json(asdict(generation))
+
+    async def _load(self, _: web.Request) -> web.Response:
+        """What this router alone has where, for routers on other hosts."""
+        return _json(gossip.Report(self._fleet.loads()))
 
     async def _list_engines(self, _: web.Request) -> web.Response:
         return _json({"engines": [asdict(engine) for engine in self._engines()]})

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from router.admin import Admin
-from router.answer import Answers, Variables
+from router.answer import Answers
 from router.config import Settings, split_address, spop_limits
-from router.connections import EventConnection, SpopConnection, mine
+from router.connections import EventConnection, SpopConnection
 from router.fleet import Fleet
 from router.metrics import Tally
 from router.parts import Parts
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 _TICK_SECONDS = 1.0
 _FLUSH_SECONDS = 0.25
 _DOOR_SECONDS = 0.1  # those who wait hear this soon of room that another router's requests left
+_SHARED_SECONDS = 0.02  # how old the load of other routers of this host may be
+_HEARD_SECONDS = 0.25  # and that of other hosts
 _AGAIN_SECONDS = 1.0
 _DRAIN_SECONDS = 1.0  # long enough for the edge's health check to see that nobody accepts any more
 
@@ -36,6 +38,7 @@ class Addresses:
     spop: str
     http: str
     events: str
+    proxy: str = ""
 
 
 class Router:
@@ -43,14 +46,13 @@ class Router:
 
     def __init__(self, settings: Settings, source: Source | None = None) -> None:
         self._settings = settings  # what cannot change while it runs
-        self._parts = Parts(settings)
+        self._parts = Parts(settings, source.engine_key if source else "")
         self._reloader = Reloader(source, self._parts.configure) if source else None
         if self._reloader:
             self._parts.watch(self._reloader)
         self._tidy = Tidy(time.monotonic())
         self._peers: set[SpopConnection] = set()
         self._event_peers: set[EventConnection] = set()
-        self._mine = mine(settings.decider.index, settings.decider.of)
         self._listening = False
 
     @property
@@ -76,15 +78,17 @@ class Router:
     async def serve(self, stop: asyncio.Event, started: Callable[[Addresses], None] = lambda _: None) -> None:
         """Run until `stop`; `started` is told the addresses once questions are taken. OSError: a port is taken."""
         async with AsyncExitStack() as stack:
+            stack.callback(self._parts.foreign.close)
             spop = await self._listen(stack, self._settings.listen.spop, self._spop_connection, start_serving=False)
             events = await self._listen(stack, self._settings.listen.events, self._event_connection)
             http = await self._serve_http(stack)
+            proxy = await self._serve_proxy(stack)
             async with asyncio.TaskGroup() as tasks:
                 running = [tasks.create_task(work, name=name) for name, work in self._work()]
                 await self._first_look(stop)
                 await spop.start_serving()
                 self._listening = True
-                started(Addresses(_bound(spop), http, _bound(events)))
+                started(Addresses(_bound(spop), http, _bound(events), proxy))
                 await stop.wait()
                 await self._drain(spop)
                 for task in running:
@@ -97,6 +101,12 @@ class Router:
         yield "tick", _every(_TICK_SECONDS, self._tick, self.tally)
         yield "flush", _every(_FLUSH_SECONDS, self._flush, self.tally)
         yield "door", _every(_DOOR_SECONDS, self._let_in, self.tally)
+        yield "calibrator", _always(self._parts.calibrator.run, self.tally)
+        yield "discovery", _always(self._parts.discovery.run, self.tally)
+        yield "gossip", _always(self._parts.gossip.run, self.tally)
+        yield "foreign", _every(self._exchange_seconds(), self._exchange, self.tally)
+        if self._parts.keeper:
+            yield "edge", _always(self._parts.keeper.run, self.tally)
         if self._reloader:
             yield "reload", _always(self._reloader.run, self.tally)
 
@@ -124,13 +134,20 @@ class Router:
             metrics=self._parts.metrics,
             clock=time.monotonic,
             ready=lambda: self._listening,
-            created=_wall_clock(),
+            catalogue=self._parts.catalogue,
             generation=lambda: self._reloader.generation if self._reloader else None,
         )
         runner = web.AppRunner(admin.application(), access_log=None, shutdown_timeout=_DRAIN_SECONDS)
+        return await self._site(stack, runner, self._settings.listen.http)
+
+    async def _serve_proxy(self, stack: AsyncExitStack) -> str:
+        address = self._settings.listen.proxy
+        return await self._site(stack, self._parts.proxy.runner(), address) if address else ""
+
+    async def _site(self, stack: AsyncExitStack, runner: web.AppRunner, address: str) -> str:
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
-        host, port = split_address(self._settings.listen.http)
+        host, port = split_address(address)
         await web.TCPSite(runner, host, port).start()
         return _join(runner.addresses[0])
 
@@ -149,12 +166,10 @@ class Router:
         return server
 
     def _spop_connection(self) -> SpopConnection:
-        decider = self._settings.decider
-        told: Variables = {"decider": decider.index} if decider.of > 1 else {}
-        return SpopConnection(self.answers, spop_limits(self._parts.settings), self.tally, self._peers, told)
+        return SpopConnection(self.answers, spop_limits(self._parts.settings), self.tally, self._peers)
 
     def _event_connection(self) -> EventConnection:
-        return EventConnection(self._parts.accounts, self.tally, self._event_peers, self._mine)
+        return EventConnection(self._parts.accounts, self.tally, self._event_peers, self._parts.hears)
 
     async def _tick(self) -> None:
         now = time.monotonic()
@@ -163,6 +178,12 @@ class Router:
 
     async def _let_in(self) -> None:
         self._parts.door.tick(time.monotonic())
+
+    def _exchange_seconds(self) -> float:
+        return _SHARED_SECONDS if self._settings.decider.shared else _HEARD_SECONDS
+
+    async def _exchange(self) -> None:
+        self._parts.foreign.refresh()
 
     async def _flush(self) -> None:
         octets = self._parts.journal.take()
@@ -192,10 +213,6 @@ async def _always(run: Callable[[], Awaitable[None]], tally: Tally) -> None:
 def _write(octets: bytes) -> None:
     sys.stdout.buffer.write(octets)
     sys.stdout.buffer.flush()
-
-
-def _wall_clock() -> int:
-    return int(time.time_ns() // 1_000_000_000)
 
 
 def _bound(server: asyncio.Server) -> str:

@@ -19,8 +19,8 @@ _MOST_EVENT_CONNECTIONS = 256  # an edge process has one for each of its threads
 _DECIDER = b'"decider":'
 
 
-def mine(index: int, of: int) -> Callable[[bytes], bool]:
-    """Return whether an access line is the business of decider `index` among `of`; lines of nobody are number 0's.
+def mine(index: int) -> Callable[[bytes], bool]:
+    """Return whether an access line tells of a request that decider `index` decided; those of nobody are number 0's.
 
     Found without decoding: every decider of a host gets every line. Inside a JSON text the key could not stand so.
     """
@@ -31,17 +31,14 @@ def mine(index: int, of: int) -> Callable[[bytes], bool]:
             return True
         return index == 0 and (_DECIDER + b"-" in line or _DECIDER not in line)
 
-    return is_mine if of > 1 else lambda _: True
+    return is_mine
 
 
 class SpopConnection(asyncio.Protocol):
-    """One connection from the edge that asks. `told`: variables that go with every answer that says something."""
+    """One connection from the edge that asks."""
 
-    def __init__(
-        self, answers: Answers, limits: Limits, tally: Tally, peers: set["SpopConnection"], told: Variables
-    ) -> None:
+    def __init__(self, answers: Answers, limits: Limits, tally: Tally, peers: set["SpopConnection"]) -> None:
         self._answers = answers
-        self._told = told
         self._agent = Agent(limits)
         self._tally = tally
         self._peers = peers
@@ -64,7 +61,7 @@ class SpopConnection(asyncio.Protocol):
         for question in self._agent.receive(data):
             variables = self._answers.answer(question, now, partial(self._reply, question))
             if variables is not None:
-                self._acknowledge(question, variables)
+                self._agent.acknowledge(question, variables)
         self._send()
 
     def pause_writing(self) -> None:
@@ -91,11 +88,8 @@ class SpopConnection(asyncio.Protocol):
     def _reply(self, question: Notify, variables: Variables) -> None:
         """Answer a question that waited; nobody hears it where the connection is gone."""
         if self._transport is not None:
-            self._acknowledge(question, variables)
+            self._agent.acknowledge(question, variables)
             self._send()
-
-    def _acknowledge(self, question: Notify, variables: Variables) -> None:
-        self._agent.acknowledge(question, variables | self._told if self._told and variables else variables)
 
     def _send(self) -> None:
         if self._transport is None:
@@ -116,15 +110,15 @@ class SpopConnection(asyncio.Protocol):
 
 
 class EventConnection(asyncio.Protocol):
-    """One connection from the edge that tells of completed requests; `mine` says which of them count here."""
+    """One connection from the edge that tells of completed requests; `hears` says which of them matter here."""
 
     def __init__(
-        self, accounts: Accounts, tally: Tally, peers: set["EventConnection"], mine: Callable[[bytes], bool]
+        self, accounts: Accounts, tally: Tally, peers: set["EventConnection"], hears: Callable[[bytes], bool]
     ) -> None:
         self._accounts = accounts
         self._tally = tally
         self._peers = peers
-        self._mine = mine
+        self._hears = hears
         self._framing = Framing()
         self._transport: asyncio.BaseTransport | None = None
 
@@ -140,7 +134,7 @@ class EventConnection(asyncio.Protocol):
         """Account for what is complete; drop a stream that is not octet-counted lines."""
         now = time.monotonic()
         for line in self._framing.feed(data):
-            if self._mine(line):
+            if self._hears(line):
                 self._accounts.line(line, now)
         if self._framing.broken and self._transport is not None:
             self._tally.garbage += 1

@@ -11,7 +11,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -26,14 +26,17 @@ logger = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 1.0
 
+Stamp = tuple[int, int, int]  # of a file: when it changed, its size, its inode
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A settings file as it was read: `digest` is the SHA-256 of its bytes, in hex."""
+    """A settings file as it was read: `digest` is the SHA-256 of its bytes, in hex. `engine_key`: as its file says."""
 
     path: Path
     digest: str
     settings: Settings
+    engine_key: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,16 @@ class Generation:
 
 
 def read(path: Path) -> Source:
-    """Read and check a settings file. SettingsInvalid carries every problem."""
+    """Read and check a settings file, and the key it names. SettingsInvalid carries every problem."""
     octets = content(path)
-    return Source(path, _digest(octets), loads(octets, path.name))
+    settings = loads(octets, path.name)
+    key = content(Path(settings.engine_key_file)).decode("ascii", "replace").strip() if settings.engine_key_file else ""
+    if not (key.isascii() and key.isprintable()):
+        found = (
+            f"{path.name}: engine_key_file: found something else: allowed one line of printable ASCII; write the key"
+        )
+        raise SettingsInvalid((found,))
+    return Source(path, _digest(octets), settings, key)
 
 
 def fixed(old: Settings, new: Settings) -> Iterator[str]:
@@ -77,16 +87,16 @@ def _wall_clock() -> float:
 
 
 class Reloader:
-    """Keeps `apply` up to date with a file. `apply` takes over checked settings and must not fail halfway."""
+    """Keeps `apply` up to date with a file. `apply` takes over what is good and must not fail halfway."""
 
     def __init__(
-        self, source: Source, apply: Callable[[Settings], None], clock: Callable[[], float] = _wall_clock
+        self, source: Source, apply: Callable[[Source], None], clock: Callable[[], float] = _wall_clock
     ) -> None:
         self._path = source.path
-        self._settings = source.settings
+        self._source = source
         self._apply = apply
         self._clock = clock
-        self._stamp = (-1, -1, -1)  # the file may have changed since it was read
+        self._stamp: tuple[Stamp, ...] = ()  # the file may have changed since it was read
         self._asked = asyncio.Event()
         self.taken = self.refused = 0
         self.generation = Generation(str(source.path), source.digest, clock(), 1, ())
@@ -106,7 +116,7 @@ class Reloader:
 
     async def look(self, *, asked: bool = False) -> None:
         """Take over what changed, if it is good; read the file only when it was touched or `asked`."""
-        stamp = await asyncio.to_thread(_stamp, self._path)
+        stamp = await asyncio.to_thread(self._stamps)
         if stamp == self._stamp and not asked:
             return
         try:
@@ -114,18 +124,24 @@ class Reloader:
             problems: tuple[str, ...] = ()
         except SettingsInvalid as error:
             source, problems = None, error.problems
-        if await asyncio.to_thread(_stamp, self._path) != stamp:
+        if await asyncio.to_thread(self._stamps) != stamp:
             return  # being written just now: the next look sees it whole
         self._stamp = stamp
         self._judge(source, problems, asked=asked)
 
     def _judge(self, source: Source | None, problems: tuple[str, ...], *, asked: bool) -> None:
         if source is not None:
-            problems = tuple(f"{self._path.name}: {problem}" for problem in fixed(self._settings, source.settings))
+            problems = tuple(
+                f"{self._path.name}: {problem}" for problem in fixed(self._source.settings, source.settings)
+            )
         if source is None or problems:
             self._refuse(problems, asked=asked)
-        elif source.digest != self.generation.digest or self.generation.problems or asked:
+        elif source != self._source or self.generation.problems or asked:
             self._take(source)
+
+    def _stamps(self) -> tuple[Stamp, ...]:
+        key = self._source.settings.engine_key_file
+        return (_stamp(self._path), _stamp(Path(key))) if key else (_stamp(self._path),)
 
     async def _pause(self) -> bool:
         try:
@@ -138,12 +154,12 @@ class Reloader:
 
     def _take(self, source: Source) -> None:
         try:
-            self._apply(source.settings)
+            self._apply(source)
         except Exception as error:
             logger.exception("settings could not be applied")
             self._refuse((f"{self._path.name}: found good, but {error!r} when it was applied",), asked=True)
             return
-        self._settings = source.settings
+        self._source = source
         self.taken += 1
         number = self.generation.number + 1
         self.generation = Generation(str(self._path), source.digest, self._clock(), number, ())
@@ -187,8 +203,8 @@ def _digest(octets: bytes) -> str:
     return hashlib.sha256(octets).hexdigest()
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does; zeros where there is none."""
+def _stamp(path: Path) -> Stamp:
+    """Zeros where there is no file."""
     try:
         found = os.stat(path)
     except OSError:

@@ -12,6 +12,7 @@ from aiohttp import web
 from router.admin import Admin
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
 from router.metrics import Exporter, Tally, registry
+from router.models import Catalogue, Offer
 
 
 class Desk:
@@ -33,7 +34,7 @@ class Desk:
             metrics=registry(exporter),
             clock=lambda: 1.0,
             ready=lambda: self.ready,
-            created=1_700_000_000,
+            catalogue=Catalogue((Offer("tiny"), Offer("big")), lambda: self.fleet.snapshot(1.0).engines, 1_700_000_000),
         )
         self.url = ""
 

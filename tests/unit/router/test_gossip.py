@@ -44,7 +44,7 @@ class Peer:
     async def load(self, _: web.Request) -> web.Response:
         self.asked += 1
         if self.mood == "hangs":
-            await asyncio.sleep(60)
+            await asyncio.sleep(3)  # longer than anybody waits
         text = {"well": '{"loads":{"a":[700,3]}}', "garbage": "{", "lists": '{"loads":{"a":"x"}}'}.get(self.mood, "")
         return web.Response(text=text, status=500 if self.mood == "fails" else 200)
 
