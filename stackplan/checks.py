@@ -100,7 +100,8 @@ def _secrets(settings: Settings) -> Iterator[str]:
         for name in sorted(SECRET_NAMES & set(env)):
             yield (
                 f"{where}.{name}: a secret was found: it would show in compose.yml and docker inspect; "
-                "keep the hub's token in the vault as engine_hub_token and set stack_engines.hub_token_enabled"
+                "keep it in the vault, as engine_hub_token or engine_api_key, and set stack_engines.hub_token_enabled "
+                "or api_key_enabled"
             )
 
 
