@@ -89,8 +89,21 @@ def _memory(given: argparse.Namespace) -> Report:
     return run(given.sessions, given.haproxy)
 
 
+def _faults_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--cases", type=_words, default=[], help="parts of names; else all")
+    parser.add_argument("--rounds", type=int, default=8, help="turns of each session before and after an event")
+    parser.add_argument("--pause-seconds", type=float, default=60.0, help="how long two-turn sessions are begun for")
+
+
+def _faults(given: argparse.Namespace) -> Report:
+    from tests.bench.faults.run import run  # noqa: PLC0415
+
+    return run(given.cases, given.rounds, given.pause_seconds)
+
+
 ALL: Mapping[str, Command] = {
     "quality": Command("hits, waiting and balance of routing rules, in virtual time", _quality_arguments, _quality),
     "memory": Command("the router's memory over many sessions", _memory_arguments, _memory),
+    "faults": Command("requests that fail while something breaks", _faults_arguments, _faults),
     "overhead": Command("CPU per request and per chunk, beside other subjects", _overhead_arguments, _overhead),
 }
