@@ -170,7 +170,8 @@ def test_length_and_chunks_together_cannot_smuggle(shared: Stack) -> None:
     before = len(shared.lines())
     assert_error(exchange(shared.port, smuggled), 400, "router")
     wait_until(lambda: len(shared.lines()) > before, "the access line")
-    assert all(line["backend"] in {"edge", "model-tiny", "model-org-big", "router-http"} for line in shared.lines())
+    known = {"edge", "refused", "probes", "model-tiny", "model-org-big", "router-http"}
+    assert all(line["backend"] in known for line in shared.lines())
 
 
 def test_probe_paths_answer_without_an_engine(shared: Stack) -> None:

@@ -18,11 +18,11 @@ from typing import Any
 import jinja2
 import yaml
 
+from stackplan.configs import ROUTES
 from tests.support.clients import Answer, call
 from tests.support.processes import ROOT, Child, free_ports, wait_until
 
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
-APIS = ("chat/completions", "completions", "responses", "messages", "embeddings")
 CHAT = "/v1/chat/completions"
 
 
@@ -39,10 +39,13 @@ def haproxy_version(program: str) -> str:
     return ".".join(text.split("version ")[1].split(".")[:2])
 
 
-def edge_config(models: dict[str, int], **changes: Any) -> dict[str, Any]:
-    """What the edge's templates take, for these models with so many engines each; `changes` replace keys."""
-    ports = iter(free_ports(5 + sum(models.values())))
-    bind, metrics, spop, http, events = (next(ports) for _ in range(5))
+def edge_config(models: dict[str, int], count: int = 1, **changes: Any) -> dict[str, Any]:
+    """What the edge's templates take: models with so many engines each, `count` routers; `changes` replace keys."""
+    ports = iter(free_ports(2 + 4 * count + sum(models.values())))
+    bind, metrics = next(ports), next(ports)
+    deciders = [
+        {name: f"127.0.0.1:{next(ports)}" for name in ("spop", "http", "events", "proxy")} for _ in range(count)
+    ]
     config: dict[str, Any] = {
         "name": "edge-test",
         "haproxy_version": "3.0",
@@ -66,9 +69,9 @@ def edge_config(models: dict[str, int], **changes: Any) -> dict[str, Any]:
             "check_interval_seconds": 1,
         },
         "session_headers": ["x-session-id", "session_id"],
-        "routes": [{"path": f"/v1/{api}", "methods": ["POST"], "kind": "inference"} for api in APIS]
-        + [{"path": "/v1/models", "methods": ["GET"], "kind": "router"}],
-        "router": {"spop": f"127.0.0.1:{spop}", "http": f"127.0.0.1:{http}", "events": f"127.0.0.1:{events}"},
+        "routes": ROUTES,
+        "router": {name: deciders[0][name] for name in ("spop", "http", "events")},
+        "deciders": deciders,
         "spoe_path": "/usr/local/etc/haproxy/spoe.cfg",
         "models": [
             {
@@ -76,10 +79,10 @@ def edge_config(models: dict[str, int], **changes: Any) -> dict[str, Any]:
                 "backend": f"model-{_slug(model)}",
                 "servers": [
                     {"name": f"engine-{_slug(model)}-{index}", "address": "127.0.0.1", "port": next(ports)}
-                    for index in range(count)
+                    for index in range(engines)
                 ],
             }
-            for model, count in models.items()
+            for model, engines in models.items()
         ],
         "bindings_size": 10000,
         "bindings_ttl_seconds": 600,
