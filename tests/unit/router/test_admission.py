@@ -12,7 +12,7 @@ from router.errors import QueueFull, Refused
 from router.parse import Ask
 
 CLASSES = (PriorityClass("batch", 1, 10), PriorityClass("normal", 4), PriorityClass("urgent", 16, -10))
-QUANTUM, MOST = 8192, 262_144
+QUANTUM = 1024
 
 
 def ask(name: str, tenant: str = "t", model: str = "tiny", tokens: int = 100) -> Ask:
@@ -57,6 +57,17 @@ def test_tenant_is_served_in_order_of_coming() -> None:
     names = [hall.enter() for _ in range(20)]
     assert [waiting.ask.id for waiting in hall.order()] == names
     assert len(hall.room) == 0
+
+
+def test_tenants_deep_in_debt_still_take_turns() -> None:
+    """However large the prompts were, everybody has one turn before anybody has a second."""
+    hall = Hall()
+    for number in range(50):
+        hall.enter(f"t{number}", tokens=200_000 + number)
+        hall.enter(f"t{number}", tokens=1)
+    first = [waiting.ask.tenant for waiting in hall.order(50)]
+    assert sorted(first) == sorted({f"t{number}" for number in range(50)})
+    assert len({waiting.ask.tenant for waiting in hall.order()}) == 50
 
 
 def test_urgent_request_overtakes_all_that_wait_in_lower_classes() -> None:
