@@ -1,29 +1,39 @@
-"""A request's headers and body → what the decision needs to know of it. Pure; reads the JSON once.
+"""A request's headers and body → what the decision needs to know of it. Pure; reads no more than it needs.
 
 The session's name, first found wins: a session header; a configured body field; else what the conversation
 began with. Ids that change with every request are never a name. Names count within one tenant and model.
 """
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
-import xxhash
+from msgspec import Raw
+from xxhash import xxh3_64_intdigest
 
-from router.errors import Refused, shown
-from router.prompt import PATHS, Prompt, read_prompt
+from router.blocks import chain, ends
+from router.body import Body, Members, read_body
+from router.errors import NeedsProxy, Refused, shown
+from router.multipart import read_model
+from router.prompt import FORMS, PATHS, Api, Prompt, is_text, opening, read_prompt
+from router.session import Whose, chained, first_named, key, lengths_first, named, octets, response_key, seed, stick
 from router.truncated import mend
 
+__all__ = ["Ask", "ParseSettings", "Request", "parse", "response_key"]
+
 _MODELS_SHOWN = 3
-_NO_TENANT = ("", "-")
-_INT64, _UINT64 = 1 << 63, 1 << 64
-_FULL = 0.75  # of the buffer: the rest may hold headers and the edge's reserve
 _COMPLAINT = 100
-_PREFIX_BYTES = 4096
+_PREFIX_OCTETS = 4096
 _MOST_TOKENS = 4_000_000  # longer than any context: an engine refuses it at once, whatever length was announced
+_AUDIO_OCTETS_PER_TOKEN = 640.0  # 16 kHz, 16 bits, fifty encoder steps a second
 _MODEL_SEEN = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,256})"')
+_FOUND = {"array": "a list", "str": "a text", "bool": "true or false", "null": "null"}
 _DECODER = msgspec.json.Decoder()
+_RESPONSES, _PREVIOUS = "/v1/responses", ("previous_response_id",)
+_NO_NAMES: Mapping[str, str] = {}
+_NO_RATIOS: Mapping[str, float] = {}
 
 
 class Request(msgspec.Struct, frozen=True, gc=False):
@@ -47,15 +57,19 @@ class Request(msgspec.Struct, frozen=True, gc=False):
 
 @dataclass(frozen=True, slots=True)
 class ParseSettings:
-    """Served models, body fields that name a session (dotted paths, first found wins), and two sizes.
+    """Served models, body fields that name a session (dotted paths, first found wins), and sizes.
 
-    `buffer_bytes`: the edge's buffer, the most of a body that is ever seen.
+    `buffer_bytes`: the edge's buffer, the most of a body that is ever seen. `names`: public name → model, for the
+    adapters and aliases that may be asked for. `ratios`: what was learnt of a model's octets per token; may change at
+    any time, `characters_per_token` counts for models that are not in it.
     """
 
     models: tuple[str, ...]
     fields: tuple[str, ...] = ()
     characters_per_token: float = 4.0
     buffer_bytes: int = 131072
+    names: Mapping[str, str] = field(default_factory=lambda: _NO_NAMES)
+    ratios: Mapping[str, float] = field(default_factory=lambda: _NO_RATIOS)
 
 
 class Ask(msgspec.Struct, frozen=True, gc=False):
@@ -84,157 +98,205 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     priority_class: str = ""
 
 
-class _Session(msgspec.Struct, frozen=True, gc=False):
-    """A session's name: what the decision hashes, what the edge hashes, and where it came from."""
-
-    name: bytes
-    stick: bytes
-    source: str
-
-
 def parse(request: Request, settings: ParseSettings) -> Ask:
-    """Read one request. Raises Refused (400, 404, 405, 413); nothing a client sends raises anything else.
+    """Read one request. Raises Refused (400, 404, 405), and NeedsProxy where the model was not seen.
 
-    A body that the edge could buffer only in part is never refused for being cut: what was seen of it is read.
+    Nothing a client sends raises anything else. A body that the edge could buffer only in part is never refused for
+    being cut: what was seen of it is read.
     """
-    _check_route(request)
+    if request.path not in PATHS or request.method != "POST":
+        _check_route(request)
     try:
-        body, cut = _body(request, settings)
-        model = _model(request, body, settings, cut=cut)
-        prompt = _prompt(request, body, settings, cut=cut)
+        return _form(request, settings) if request.path in FORMS else _read(request, settings)
     except RecursionError:
         raise _invalid("body: nested too deeply: fewer levels are allowed") from None
-    session = _named(request, body, settings) or _unnamed(request, prompt)
+    except ValueError as error:
+        raise _invalid(f"body: {_complaint(request.body, error)}: a JSON object is needed") from None
+
+
+def _read(request: Request, settings: ParseSettings) -> Ask:
+    api = PATHS[request.path]
+    # Who may use which adapter is decided by the name that is read here: then nothing is stepped over.
+    body = read_body(request.body, request.size, settings.buffer_bytes, api.holder, step_over=not settings.names)
+    members = body.members
+    model, adapter = _model(request, members, settings, cut=body.cut)
+    prompt = None if body.cut or _plain(body, api) else _whole_prompt(request, settings)
+    whose = (request.tenant, model, adapter)
+    session, edge_session, source = _session(request, body, prompt, settings, whose)
+    before = _before(members, api)
+    octets_before = sum(map(len, before)) if before else 0
+    ratio = settings.ratios.get(model) or settings.characters_per_token
+    tokens, ratio = _tokens(request, body, prompt, octets_before, ratio)
+    blocks: tuple[int, ...] = ()
+    if body.prompt and ratio:
+        origin = chained(seed(whose, request.path), before, members)
+        blocks = chain(body.prompt, origin, octets_before)
+    previous = first_named(members, _PREVIOUS)[1] if request.path == _RESPONSES else ""
     return Ask(
         id=request.id,
         model=model,
-        key=_key(request.tenant, model, session.name),
-        stick=_stick(request.tenant, session.stick),
-        source=session.source,
+        key=session,
+        stick=edge_session,
+        source=source,
         tenant=request.tenant,
-        prompt_tokens=min(_tokens(request, prompt, settings, cut=cut), _MOST_TOKENS),
-        stream=body.get("stream") is True,
+        prompt_tokens=min(tokens, _MOST_TOKENS),
+        stream=_is_true(members.get("stream")),
+        blocks=blocks,
+        ends=ends(len(blocks), ratio, octets_before) if blocks else (),
+        adapter=adapter,
+        previous=response_key(request.tenant, model, previous) if previous else 0,
         priority_class=request.priority_class,
     )
 
 
+def _form(request: Request, settings: ParseSettings) -> Ask:
+    """Speech comes as a form with a file in it: nothing to remember, nothing to recognise a session by."""
+    asked = read_model(request.body, request.content_type)
+    if asked is None:
+        if request.size <= len(request.body):
+            raise _no_model("nothing", settings)
+        asked = _only_model(settings)
+    model, adapter = _served(asked, settings)
+    whose, once = (request.tenant, model, adapter), octets(request.id)
+    session = named(whose, request.session) if request.session else (key(whose, b"once:" + once), stick(whose, once))
+    return Ask(
+        id=request.id,
+        model=model,
+        key=session[0],
+        stick=session[1],
+        source=(request.source or "header") if request.session else "none",
+        tenant=request.tenant,
+        prompt_tokens=min(round(request.size / _AUDIO_OCTETS_PER_TOKEN), _MOST_TOKENS),
+        stream=False,
+        adapter=adapter,
+        priority_class=request.priority_class,
+    )
+
+
+# ------------------------------------------------------------------------------------------------- what was asked for
+
+
 def _check_route(request: Request) -> None:
-    if request.path not in PATHS:
-        message = f"path: {shown(request.path)}: no such path here; POST one of {', '.join(PATHS)}"
+    if request.path not in PATHS and request.path not in FORMS:
+        known = ", ".join((*PATHS, *FORMS))
+        message = f"path: {shown(request.path)}: no such path here; POST one of {known}"
         raise Refused(404, "not_found_error", message, code="unknown_path")
     if request.method != "POST":
         message = f"method: {shown(request.method)}: {request.path} takes POST"
         raise Refused(405, "method_not_allowed_error", message, code="method_not_allowed")
 
 
-def _body(request: Request, settings: ParseSettings) -> tuple[dict[str, Any], bool]:
-    """The body as far as it was seen, and whether it was cut."""
-    if request.size > len(request.body):
-        return mend(request.body) or {}, True
-    try:
-        body = _DECODER.decode(request.body)
-    except ValueError as error:
-        if len(request.body) >= settings.buffer_bytes * _FULL:
-            return mend(request.body) or {}, True  # no length was announced, and the buffer is full
-        raise _invalid(f"body: {_complaint(request.body, error)}: a JSON object is needed") from None
-    if not isinstance(body, dict):
-        raise _invalid(f"body: JSON, but {_kind(body)}: a JSON object is needed")
-    return body, False
+def _model(request: Request, members: Members, settings: ParseSettings, *, cut: bool) -> tuple[str, str]:
+    """The model, and the name asked for where that is another."""
+    raw = members.get("model")
+    asked: Any = None if raw is None else _decoded(raw)
+    if asked is None and cut:
+        found = _MODEL_SEEN.search(request.body)
+        asked = _only_model(settings) if found is None else found[1].decode(errors="replace")
+    if not isinstance(asked, str) or not asked:
+        raise _no_model("nothing" if asked is None else "an empty text" if asked == "" else _kind(asked), settings)
+    return _served(asked, settings)
 
 
-def _model(request: Request, body: dict[str, Any], settings: ParseSettings, *, cut: bool) -> str:
-    model = body.get("model")
-    if model is None and cut:
-        model = _model_of_cut(request, settings)
-    if not isinstance(model, str) or not model:
-        found = "nothing" if model is None else "an empty text" if model == "" else _kind(model)
-        raise _invalid(f"model: {found}: {_served(settings)}", param="model", code="missing_model")
-    if model not in settings.models:
-        message = f"model: {shown(model)} is not served here: {_served(settings)}"
+def _served(asked: str, settings: ParseSettings) -> tuple[str, str]:
+    if asked in settings.models:
+        return asked, ""
+    model = settings.names.get(asked)
+    if model is None:
+        message = f"model: {shown(asked)} is not served here: {_choice(settings)}"
         raise Refused(404, "not_found_error", message, param="model", code="model_not_found")
-    return model
+    return model, "" if model == asked else asked
 
 
-def _model_of_cut(request: Request, settings: ParseSettings) -> str:
-    if len(settings.models) == 1:
+def _only_model(settings: ParseSettings) -> str:
+    """The model of a body in which none was seen."""
+    if len(settings.models) == 1 and not settings.names:
         return settings.models[0]
-    found = _MODEL_SEEN.search(request.body)
-    if found is not None:
-        return found[1].decode(errors="replace")
-    message = (
-        f"body: {request.size} bytes, of which {len(request.body)} were read, and no model among them: "
-        'put "model" first in the body, or send a shorter one'
-    )
-    raise Refused(413, "request_too_large_error", message, param="model", code="model_not_seen")
+    raise NeedsProxy
 
 
-def _prompt(request: Request, body: dict[str, Any], settings: ParseSettings, *, cut: bool) -> Prompt | None:
-    """The prompt; None when it stands in the part of a body that was not seen."""
-    try:
-        return read_prompt(request.path, body, settings.buffer_bytes // 2)
-    except Refused:
-        if cut:
-            return None
-        raise
+def _no_model(found: str, settings: ParseSettings) -> Refused:
+    return _invalid(f"model: {found}: {_choice(settings)}", param="model", code="missing_model")
 
 
-def _named(request: Request, body: dict[str, Any], settings: ParseSettings) -> _Session | None:
-    if request.session:
-        value = _bytes(request.session)
-        return _Session(b"named:" + value, value, request.source or "header")
-    for path in settings.fields:
-        text = _field(body, path) if path in body or "." in path else ""
-        if text:
-            value = _bytes(text)
-            return _Session(b"named:" + value, value, path)
-    return None
+# --------------------------------------------------------------------------------------------------------- the prompt
 
 
-def _unnamed(request: Request, prompt: Prompt | None) -> _Session:
+def _plain(body: Body, api: Api) -> bool:
+    """Whether the prompt's octets are its length, so that it need not be read."""
+    if api.holder == "input" and not api.system and "messages" in body.members:
+        return False  # an embedding of a conversation
+    return is_text(body.prompt, list_needed=api.holder == "messages")
+
+
+def _before(members: Members, api: Api) -> list[memoryview]:
+    """What the engine reads before the prompt."""
+    tools, system = members.get("tools"), members.get(api.system)
+    found = [] if tools is None else [memoryview(tools)]
+    return found if system is None else [*found, memoryview(system)]
+
+
+def _whole_prompt(request: Request, settings: ParseSettings) -> Prompt:
+    return read_prompt(request.path, _decoded(request.body), settings.buffer_bytes // 2)
+
+
+def _tokens(
+    request: Request, body: Body, prompt: Prompt | None, octets_before: int, octets_per_token: float
+) -> tuple[int, float]:
+    """The prompt's tokens with what is read before it, and its octets per token (0: it has none)."""
+    if body.cut:
+        return round(request.size / octets_per_token), octets_per_token
     if prompt is None:
-        seen = request.body[:_PREFIX_BYTES]
-        return _Session(b"prefix:" + seen, seen, "prefix")
-    return _Session(b"opening:" + prompt.opening, prompt.edge_opening, "fingerprint")
+        return round((len(body.prompt) + octets_before) / octets_per_token), octets_per_token
+    own = round(prompt.characters / octets_per_token) + prompt.tokens
+    return own + round(octets_before / octets_per_token), len(body.prompt) / own if own else 0.0
 
 
-def _field(body: dict[str, Any], path: str) -> str:
-    """The text at a dotted path; an object stands for its `id`; empty when there is none."""
-    value: Any = body
-    for name in path.split("."):
-        value = value.get(name) if isinstance(value, dict) else None
-    if isinstance(value, dict):
-        value = value.get("id")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return value if isinstance(value, str) else ""
+# -------------------------------------------------------------------------------------------------- the session's name
 
 
-def _key(tenant: str, model: str, name: bytes) -> int:
-    scope = _bytes(f"{len(tenant)}:{tenant}{len(model)}:{model}")
-    return xxhash.xxh64_intdigest(scope + name)
+def _session(
+    request: Request, body: Body, prompt: Prompt | None, settings: ParseSettings, whose: Whose
+) -> tuple[int, str, str]:
+    """The session's key, how the edge hashes it, and where its name comes from."""
+    if request.session:
+        return *named(whose, request.session), request.source or "header"
+    path, text = first_named(body.members, settings.fields)
+    if path:
+        return *named(whose, text), path
+    found = opening(request.path, body.prompt) or _read_opening(request, body, prompt, settings)
+    if found is None:
+        seen = request.body[:_PREFIX_OCTETS]
+        return key(whose, b"prefix:" + seen), stick(whose, seen), "prefix"
+    before = chained(seed(whose, request.path), _before(body.members, PATHS[request.path]), body.members)
+    return xxh3_64_intdigest(found[0], before), stick(whose, found[1]), "fingerprint"
 
 
-def _stick(tenant: str, value: bytes) -> str:
-    scoped = value if tenant in _NO_TENANT else _bytes(tenant) + b"\0" + value
-    digest = xxhash.xxh64_intdigest(scoped)
-    return str(digest - _UINT64 if digest >= _INT64 else digest)
+def _read_opening(
+    request: Request, body: Body, prompt: Prompt | None, settings: ParseSettings
+) -> tuple[bytes, bytes] | None:
+    """How the conversation began; None where that stands in the part of a body that was not seen."""
+    if prompt is None:
+        whole = mend(request.body) if body.cut else _decoded(request.body)
+        try:
+            prompt = read_prompt(request.path, whole or {}, settings.buffer_bytes // 2)
+        except Refused:
+            return None
+    return lengths_first(prompt.opening), prompt.edge_opening
 
 
-def _tokens(request: Request, prompt: Prompt | None, settings: ParseSettings, *, cut: bool) -> int:
-    if cut or prompt is None:
-        return round(request.size / settings.characters_per_token)
-    return round(prompt.characters / settings.characters_per_token) + prompt.tokens
+# ------------------------------------------------------------------------------------------------------------- words
 
 
-def _bytes(text: str) -> bytes:
-    """The bytes a header or a field came as, whatever they were."""
-    try:
-        return text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "surrogatepass")
+def _decoded(octets: Raw | bytes) -> Any:
+    return _DECODER.decode(octets)
 
 
-def _served(settings: ParseSettings) -> str:
+def _is_true(raw: Raw | None) -> bool:
+    return raw is not None and bytes(raw) == b"true"
+
+
+def _choice(settings: ParseSettings) -> str:
     more = len(settings.models) - _MODELS_SHOWN
     names = ", ".join(settings.models[:_MODELS_SHOWN]) + (f" and {more} more" if more > 0 else "")
     return f"one of {names}; GET /v1/models lists all"
@@ -243,6 +305,9 @@ def _served(settings: ParseSettings) -> str:
 def _complaint(body: bytes, error: ValueError) -> str:
     if not body:
         return "empty"
+    if isinstance(error, msgspec.ValidationError):
+        found = str(error).rpartition("got `")[2].rstrip("`")
+        return f"JSON, but {_FOUND.get(found, 'a number')}"
     return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)[:_COMPLAINT]
 
 

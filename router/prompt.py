@@ -4,8 +4,10 @@ One reader per API. The beginning (system, tools, first user message) stays the 
 so it can stand for the conversation where nothing names it.
 """
 
+import re
+import string
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -19,19 +21,35 @@ _SYSTEM = ("system", "developer")
 _MEDIA = frozenset(
     ("image", "image_url", "input_image", "image_embeds", "input_audio", "audio_url", "video_url", "input_file", "file")
 )
+_MEDIA_NAMED = re.compile(rb'"type"\s*:\s*"(?:image|input_image|input_audio|input_file|audio_url|video_url|file)')
+_END_OCTETS = 2048
+_SAMPLES, _ROUND = 128, 210  # a step with no small divisor: a text that repeats itself is seen at all its places
+_ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
+_OPENING_OCTETS = 16_384
+_MOST_TRIES = 16
+_AFTER_MESSAGE = (b",", b"]")
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
 
 class Prompt(msgspec.Struct, frozen=True, gc=False):
-    """`opening`: how the conversation began, as bytes to hash. `edge_opening`: the same as the edge can see it.
+    """`opening`: how the conversation began, text by text. `edge_opening`: the same as the edge can see it.
 
-    The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count).
+    The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count); what is
+    read before it, system and tools, is not among them.
     """
 
-    opening: bytes
+    opening: list[bytes]
     edge_opening: bytes
     characters: int
     tokens: int
+
+
+class Api(NamedTuple):
+    """How one API names things: the member that holds the prompt, the one read before it ("" for none)."""
+
+    holder: str
+    system: str
+    read: Callable[[dict[str, Any], int], Prompt]
 
 
 class _Tally:
@@ -87,65 +105,130 @@ def read_prompt(path: str, body: dict[str, Any], longest: int) -> Prompt:
     `longest`: of any one text of the opening only so many characters count, so that a body that is later cut still
     begins as it did.
     """
-    return PATHS[path](body, longest)
+    return PATHS[path].read(body, longest)
+
+
+def is_text(prompt: memoryview, *, list_needed: bool) -> bool:
+    """Whether the octets of a prompt are its length: a text, or a list of messages with nothing else than text.
+
+    A long prompt is looked at here and there: at its ends for names of media, in between for what is no language.
+    """
+    head = bytes(prompt[:_END_OCTETS])
+    if not head.startswith(b"[{"):
+        if head.startswith(b'"'):
+            return not list_needed
+        if not head.startswith(b"[") or not head[1:].lstrip().startswith(b"{"):
+            return False
+    if _names_media(head, 1):
+        return False
+    if len(prompt) == len(head):
+        return True
+    if _names_media(bytes(prompt[-_END_OCTETS:]), 0):
+        return False
+    sample = bytes(prompt[:: len(prompt) // _SAMPLES // _ROUND * _ROUND + 11])
+    return len(sample.translate(None, _ENCODED)) * 8 > len(sample)
+
+
+def _names_media(octets: bytes, start: int) -> bool:
+    """Whether a part of a message says that it is no text; parts stand in lists."""
+    return octets.find(b"[", start) >= 0 and b'"type"' in octets and _MEDIA_NAMED.search(octets) is not None
+
+
+def opening(path: str, prompt: memoryview) -> tuple[bytes, bytes] | None:
+    """The octets of the messages up to the first user message, and what the edge can see of them.
+
+    None where they are not plain to see. Which it is depends on the beginning alone, so every turn finds the same.
+    """
+    for window in (_OPENING_OCTETS, len(prompt)):
+        octets = bytes(prompt[:window])
+        at = octets.find(b'"user"') if octets.startswith(b"[") else -1
+        tries = 0
+        while at >= 0 and tries < _MOST_TRIES:
+            at = octets.find(b"}", at) + 1
+            if not at:
+                break
+            if octets[at : at + 1] in _AFTER_MESSAGE:
+                tries += 1
+                turns = _turns(octets[:at] + b"]")
+                if turns and turns[-1].role == "user":
+                    return octets[:at], _seen_by_edge(path, turns)
+        if window >= len(prompt):
+            break
+    return None
+
+
+class _Turn(msgspec.Struct, gc=False):
+    role: Any = None
+    content: Any = None
+
+
+_TURNS = msgspec.json.Decoder(list[_Turn])
+
+
+def _turns(octets: bytes) -> list[_Turn] | None:
+    try:
+        return _TURNS.decode(octets)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _seen_by_edge(path: str, turns: list[_Turn]) -> bytes:
+    """The first content; of a chat also the second, where the first is the system's."""
+    first = _bytes(turns[0].content)
+    if path == "/v1/chat/completions" and turns[0].role in _SYSTEM and len(turns) > 1:
+        return first + _bytes(turns[1].content)
+    return first
 
 
 def _chat(body: dict[str, Any], longest: int) -> Prompt:
     messages = _needed_list(body, "messages")
-    opening = _opening(messages, longest)
-    return _prompt(body, None, messages, opening, _edge_opening(messages, opening))
+    begun = _opening(messages, longest)
+    return _conversation(messages, begun, _edge_opening(messages, begun))
 
 
 def _messages(body: dict[str, Any], longest: int) -> Prompt:
     messages = _needed_list(body, "messages")
-    opening = _opening(messages, longest)
-    return _prompt(body, body.get("system"), messages, opening, opening[0])
+    begun = _opening(messages, longest)
+    return _conversation(messages, begun, begun[0])
 
 
 def _responses(body: dict[str, Any], longest: int) -> Prompt:
     asked = _needed(body, "input")
-    opening = _opening(asked, longest) if isinstance(asked, list) else [_bytes(asked)[:longest]]
-    items = asked if isinstance(asked, list) else [asked]
-    return _prompt(body, body.get("instructions"), items, opening, opening[0])
+    begun = _opening(asked, longest) if isinstance(asked, list) else [_bytes(asked)[:longest]]
+    return _conversation(asked if isinstance(asked, list) else [asked], begun, begun[0])
 
 
 def _completions(body: dict[str, Any], longest: int) -> Prompt:
     if body.get("prompt") is None and body.get("prompt_embeds") is not None:
-        return _plain(body, "")
-    return _plain(body, _needed(body, "prompt"))
+        return _plain("")
+    return _plain(_needed(body, "prompt"))
 
 
 def _embeddings(body: dict[str, Any], longest: int) -> Prompt:
-    return _plain(body, body["messages"] if body.get("messages") else _needed(body, "input"))
+    return _plain(body["messages"] if body.get("messages") else _needed(body, "input"))
 
 
-def _plain(body: dict[str, Any], text: Any) -> Prompt:
+def _conversation(messages: list[Any], begun: list[bytes], edge_opening: bytes) -> Prompt:
+    tally = _Tally()
+    tally.messages(messages)
+    return Prompt(begun, edge_opening, tally.characters, tally.tokens)
+
+
+def _plain(text: Any) -> Prompt:
     tally = _Tally()
     tally.add(text)
     whole = _bytes(text)
-    return Prompt(_json(body.get("cache_salt")) + whole[:_HEAD_CHARACTERS], whole, tally.characters, tally.tokens)
+    return Prompt([whole[:_HEAD_CHARACTERS]], whole, tally.characters, tally.tokens)
 
 
-PATHS: dict[str, Callable[[dict[str, Any], int], Prompt]] = {
-    "/v1/chat/completions": _chat,
-    "/v1/completions": _completions,
-    "/v1/responses": _responses,
-    "/v1/messages": _messages,
-    "/v1/embeddings": _embeddings,
+PATHS: dict[str, Api] = {
+    "/v1/chat/completions": Api("messages", "", _chat),
+    "/v1/completions": Api("prompt", "", _completions),
+    "/v1/responses": Api("input", "instructions", _responses),
+    "/v1/messages": Api("messages", "system", _messages),
+    "/v1/embeddings": Api("input", "", _embeddings),
 }
-
-
-def _prompt(
-    body: dict[str, Any], system: Any, messages: list[Any], opening: list[bytes], edge_opening: bytes
-) -> Prompt:
-    tools = body.get("tools")
-    tally = _Tally()
-    tally.messages(messages)
-    tally.add(system)
-    described = _json(tools) if tools else b""
-    tally.characters += len(described)
-    name = [_json(body.get("cache_salt")), described, _json(system), *opening]
-    return Prompt(b"".join(b"%d:%b" % (len(part), part) for part in name), edge_opening, tally.characters, tally.tokens)
+FORMS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 
 
 def _opening(messages: list[Any], longest: int) -> list[bytes]:

@@ -26,6 +26,12 @@ def mend(seen: bytes) -> dict[str, Any] | None:
 
     None: not the beginning of an object, or one so deep or dense that reading it would hold up others.
     """
+    whole = mended(seen)
+    return _decoded(whole) if whole is not None else None
+
+
+def mended(seen: bytes) -> bytes | None:
+    """`seen` as a whole JSON object: its octets, less what was cut in two, and what closes it. None as for `mend`."""
     if seen.count(b'"') > _MOST_MARKS:
         return None
     bare = _STRING.sub(b"", seen)
@@ -33,8 +39,11 @@ def mend(seen: bytes) -> dict[str, Any] | None:
     if closers is None:
         return None
     strings = [match.span() for match in _STRING.finditer(seen)]
-    whole = _decoded(_without_loose_string(seen, strings) + closers)
-    return whole if whole is not None else _decoded(seen[: _last_joint(seen, strings)] + closers)
+    whole = _without_loose_string(seen, strings) + closers
+    if _decoded(whole) is not None:
+        return whole
+    shorter = seen[: _last_joint(seen, strings)] + closers
+    return shorter if _decoded(shorter) is not None else None
 
 
 def _closers(bare: bytes) -> bytes | None:

@@ -8,8 +8,8 @@ import xxhash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.errors import Refused
-from router.parse import Ask, ParseSettings, Request, parse
+from router.errors import NeedsProxy, Refused
+from router.parse import Ask, ParseSettings, Request, parse, response_key
 from router.prompt import PATHS
 from router.truncated import mend
 
@@ -182,6 +182,25 @@ def test_a_tenant_cannot_compute_its_way_to_anothers_stick() -> None:
     assert read(chat(), session="abc", tenant="t1").stick != read(chat(), session="abc", tenant="t2").stick
 
 
+def test_a_conversation_keeps_its_key_when_it_gets_long_or_shows_a_picture() -> None:
+    """How a body is read depends on its length and on what is in it; whose it is does not."""
+    picture = {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+    short = read(chat())
+    for more in ([picture], [{"role": "assistant", "content": "Hi " * 20_000}], [picture] * 300):
+        ask = read(chat(messages=[*HELLO, *more]))
+        assert (ask.key, ask.stick, ask.source) == (short.key, short.stick, "fingerprint")
+
+
+@pytest.mark.parametrize("first", ['Hi {"a": [1]}, ' * 400, "x" * 60_000, "}, ] " * 30, 'say "user"', ""])
+def test_later_turns_have_the_key_of_the_first_whatever_it_says(first: str) -> None:
+    """The beginning is found among the octets, and found the same in every turn."""
+    messages = [HELLO[0], {"role": "user", "content": first}]
+    later = [*messages, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]
+    one, two = read(chat(messages=messages)), read(chat(messages=later))
+    assert (one.key, one.stick) == (two.key, two.stick)
+    assert one.stick == signed(b"Be kind." + first.encode())
+
+
 # -------------------------------------------------------------------------------------------- the length of a prompt
 
 
@@ -214,8 +233,8 @@ def test_a_tenant_cannot_compute_its_way_to_anothers_stick() -> None:
     ],
 )
 def test_prompt_tokens_count_text_wherever_it_stands(path: str, body: dict[str, Any], tokens: int) -> None:
-    """Text by characters per token, an image by a fixed estimate, token ids by their number."""
-    assert read({"model": "tiny"} | body, path).prompt_tokens == tokens
+    """Text by octets per token with a little for each message's frame, an image by an estimate, token ids by number."""
+    assert tokens <= read({"model": "tiny"} | body, path).prompt_tokens <= tokens + 30
 
 
 def test_stream_is_only_what_says_true() -> None:
@@ -223,6 +242,78 @@ def test_stream_is_only_what_says_true() -> None:
     assert read(chat(stream=True)).stream
     assert not read(chat(stream="yes")).stream
     assert not read(chat()).stream
+
+
+# ------------------------------------------------------------------------------- other names, stored responses, forms
+
+
+NAMED = ParseSettings(models=("tiny", "big"), fields=FIELDS, names={"poet": "tiny", "small": "tiny", "big": "big"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "model", "adapter"), [("tiny", "tiny", ""), ("big", "big", ""), ("poet", "tiny", "poet")]
+)
+def test_an_adapter_or_alias_is_served_by_its_model(asked: str, model: str, adapter: str) -> None:
+    """The model decides where it goes; the name asked for travels along where it is another."""
+    ask = parse(request(chat(model=asked)), NAMED)
+    assert (ask.model, ask.adapter) == (model, adapter)
+
+
+def test_a_session_with_another_adapter_is_another_session() -> None:
+    """Caches of adapters share nothing."""
+    one = parse(request(chat(model="poet"), session="abc"), NAMED)
+    two = parse(request(chat(model="tiny"), session="abc"), NAMED)
+    assert one.key != two.key
+    assert one.stick == two.stick
+
+
+def test_a_name_that_nobody_serves_is_refused() -> None:
+    """Neither model nor adapter nor alias."""
+    assert refusal(chat(model="bard"), settings=NAMED).status == 404
+
+
+def test_what_continues_a_response_names_it() -> None:
+    """`previous_response_id` becomes the key under which the response was stored, tenant by tenant."""
+    body = {"model": "tiny", "input": "And then?", "previous_response_id": "resp_1"}
+    ask = read(body, "/v1/responses", session="abc")
+    assert ask.previous == response_key("-", "tiny", "resp_1") != 0
+    assert read(body, "/v1/responses", tenant="acme").previous == response_key("acme", "tiny", "resp_1") != ask.previous
+    assert read({"model": "tiny", "input": "Hello"}, "/v1/responses").previous == 0
+    assert read(chat(previous_response_id="resp_1")).previous == 0
+
+
+def form(model: str | None, audio: bytes = b"RIFF" * 100) -> bytes:
+    parts = [b'Content-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n' + audio]
+    if model is not None:
+        parts.append(b'Content-Disposition: form-data; name="model"\r\n\r\n' + model.encode())
+    return b"".join(b"--xyz\r\n" + part + b"\r\n" for part in parts) + b"--xyz--\r\n"
+
+
+def speech(
+    body: bytes, settings: ParseSettings = NAMED, *, session: str = "", size: int | None = None, name: str = "r"
+) -> Ask:
+    kind = "multipart/form-data; boundary=xyz"
+    whole = len(body) if size is None else size
+    path = "/v1/audio/transcriptions"
+    return parse(Request(name, "POST", path, kind, session, "x" if session else "", "-", whole, body), settings)
+
+
+def test_a_form_is_served_by_the_model_it_names() -> None:
+    """Speech: no prompt to remember, and no session unless a header names one."""
+    ask = speech(form("poet"))
+    assert (ask.model, ask.adapter, ask.blocks, ask.source) == ("tiny", "poet", (), "none")
+    assert ask.key != speech(form("poet"), name="other").key
+    assert speech(form("tiny"), session="abc").key == parse(request(chat(), session="abc"), NAMED).key
+
+
+def test_a_form_whose_model_was_not_seen_needs_the_proxy() -> None:
+    """The field may stand behind megabytes of sound; where there is one model only, it does not matter."""
+    body = form("tiny", b"RIFF" * 1000)[:2000]
+    with pytest.raises(NeedsProxy):
+        speech(body, size=9000)
+    assert speech(body, SETTINGS, size=9000).model == "tiny"
+    with pytest.raises(Refused):
+        speech(form(None))
 
 
 # --------------------------------------------------------------------------------------------------------- refusals
@@ -236,7 +327,9 @@ def test_stream_is_only_what_says_true() -> None:
         (b'{"model": "\xff"}', 400, None, "not UTF-8"),
         (b"[1]", 400, None, "a list"),
         (b"7", 400, None, "a number"),
-        (b"[" * 50_000 + b"]" * 50_000, 400, None, "nested too deeply"),
+        (b'"text"', 400, None, "a text"),
+        (b"[" * 50_000 + b"]" * 50_000, 400, None, "a list"),
+        (b'{"messages":' + b"[" * 50_000 + b"]" * 50_000 + b"}", 400, None, "nested too deeply"),
         ({"messages": HELLO}, 400, "model", "nothing"),
         ({"model": 7, "messages": HELLO}, 400, "model", "a number"),
         ({"model": "", "messages": HELLO}, 400, "model", "an empty text"),
@@ -310,13 +403,13 @@ def test_a_cut_body_without_a_model_goes_to_the_only_one() -> None:
     assert (ask.model, ask.source) == ("tiny", "fingerprint")
 
 
-def test_a_cut_body_without_a_model_is_refused_when_there_are_several() -> None:
-    """Several models and none seen: 413, and what to do about it."""
-    refused = refusal(
-        b'{"messages": [{"role": "user", "content": "\\"model\\": \\"big\\"', settings=SEVERAL, size=300_000
-    )
-    assert (refused.status, refused.kind) == (413, "request_too_large_error")
-    assert 'put "model" first' in refused.message
+def test_a_cut_body_without_a_model_needs_the_proxy_when_there_are_several() -> None:
+    """Several names and none seen: only who reads the whole body can tell."""
+    data = b'{"messages": [{"role": "user", "content": "\\"model\\": \\"big\\"'
+    with pytest.raises(NeedsProxy):
+        parse(request(data, size=300_000), SEVERAL)
+    with pytest.raises(NeedsProxy):
+        parse(request(data, size=300_000), ParseSettings(("tiny",), names={"poet": "tiny"}))
 
 
 def test_a_cut_body_that_cannot_be_mended_is_searched_for_its_model() -> None:
@@ -384,6 +477,10 @@ def test_mending_keeps_a_text_up_to_the_cut(seen: bytes, mended: dict[str, Any] 
 def survives(asked: Request, settings: ParseSettings) -> None:
     try:
         ask = parse(asked, settings)
+    except NeedsProxy:
+        assert len(settings.models) > 1
+        assert asked.size > len(asked.body)
+        return
     except Refused as error:
         refused = error
     else:
@@ -391,8 +488,10 @@ def survives(asked: Request, settings: ParseSettings) -> None:
         assert 0 <= ask.key < 2**64
         assert -(2**63) <= int(ask.stick) < 2**63
         assert ask.prompt_tokens >= 0
+        assert len(ask.blocks) == len(ask.ends)
+        assert list(ask.ends) == sorted(ask.ends)
         return
-    assert refused.status in (400, 404, 405, 413)
+    assert refused.status in (400, 404, 405)
     assert len(refused.message) < 1500
 
 
