@@ -25,8 +25,6 @@ Rules:
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 
-import xxhash
-
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
 from router.engine import Engine, EngineSettings, EngineSnapshot, Group
@@ -35,7 +33,7 @@ from router.fleet_settings import FleetSettings, FleetSnapshot
 from router.leases import Lease, Leases
 from router.liveness import Limits, Probe, State
 from router.outcome import Outcome, Verdict, verdict
-from router.parse import Ask
+from router.parse import Ask, response_key
 from router.pick import Belief, Binding, Choice, pick
 from router.prefix import PrefixIndex
 from router.ratios import Counted, Ratios
@@ -50,6 +48,7 @@ __all__ = [
     "Outcome",
     "Probe",
     "State",
+    "response_key",
 ]
 
 _RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
@@ -205,11 +204,8 @@ class Fleet:
     def reconcile(self, engine: str, sessions: int, now: float) -> None:
         """The edge of this host counts so many sessions at `engine`; none, twice in a row, ends what is held there."""
         found = self._engines.get(engine)
-        if found is None:
-            return
-        if sessions == 0 and found.edge_sessions == 0 and found.in_flight:
+        if found is not None and found.edge_counts(sessions, now) and found.in_flight:
             self._leases.reconcile(found, now - _RECONCILED_AFTER)
-        found.edge_sessions = sessions
 
     # --------------------------------------------------------------------------------------------------------- orders
 
@@ -342,13 +338,6 @@ class Fleet:
 _GOOD, _READY = Verdict.GOOD, State.READY  # read at every request
 _NOBODY = Group()
 _CLEAN_END = "--"
-
-
-def response_key(tenant: str, model: str, response_id: str) -> int:
-    """The key under which a stored response's engine is bound."""
-    return xxhash.xxh64_intdigest(
-        f"{len(tenant)}:{tenant}{len(model)}:{model}stored:{response_id}".encode("utf-8", "surrogatepass")
-    )
 
 
 def _by_model(engines: Iterable[Engine]) -> dict[str, Group]:
