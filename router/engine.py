@@ -9,6 +9,7 @@ from router.rate import PrefillRate
 from router.ratios import Ledger
 
 DEFAULT_CACHE_TOKENS = 100_000
+_EDGE_COUNTS_FOR = 3.0  # seconds
 _SLOWEST_START = 0.2  # of the rate
 
 __all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group"]
@@ -20,13 +21,13 @@ class Engine:
     __slots__ = (
         "_busy",
         "_capped",
+        "_edge_empty_at",
         "_group",
         "_progress",
         "_share",
         "_stale",
         "cache_tokens",
         "draining",
-        "edge_sessions",
         "epoch_seen",
         "foreign_in_flight",
         "foreign_uncached",
@@ -54,7 +55,7 @@ class Engine:
         self.foreign_in_flight = self.foreign_uncached = 0
         self.kv_usage = 0.0
         self.cache_tokens = DEFAULT_CACHE_TOKENS
-        self.edge_sessions: int | None = None
+        self._edge_empty_at: float | None = None
         self.epoch_seen = 0
         self.slot = 0
         self._busy: float | None = None
@@ -158,10 +159,20 @@ class Engine:
     def silent(self, now: float) -> bool:
         """Whether it has work and no sign of progress came for too long, as far as this engine lets that be seen."""
         health, limit = self.health, self.wants.stall_seconds
-        if not (limit and self.in_flight) or now - health.advanced_at < limit or self.edge_sessions == 0:
+        if not (limit and self.in_flight) or now - health.advanced_at < limit or self._edge_is_empty(now):
             return False
         witnessed = self._progress is not None or health.probe_failures > 0
         return witnessed and (health.steady or health.trial is not None)
+
+    def edge_counts(self, sessions: int, now: float) -> bool:
+        """How many the edge has there; return whether it was nobody twice in a row."""
+        twice = sessions == 0 and self._edge_is_empty(now)
+        self._edge_empty_at = None if sessions else now
+        return twice
+
+    def _edge_is_empty(self, now: float) -> bool:
+        """Whether the edge counted nobody there a moment ago; a count that stopped coming says nothing."""
+        return self._edge_empty_at is not None and now - self._edge_empty_at < _EDGE_COUNTS_FOR
 
     def excused(self, now: float, waiting: int, heaviest: int) -> bool:
         """Whether the silence may be no fault.

@@ -120,6 +120,8 @@ def test_an_engine_where_the_edge_has_nobody_is_not_judged() -> None:
     fleet.reconcile(name, 0, 5.0)
     fleet.expire(1.0 + STALL)
     assert engine(fleet, name).state is State.READY
+    fleet.expire(20.0)  # the edge's socket is gone: what it said last is no news any more
+    assert engine(fleet, name).state is State.EJECTED
 
 
 def test_the_last_engine_is_not_ejected_for_standing_still() -> None:

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from router.fleet import Outcome, Probe, response_key
+from router.fleet import Outcome, Probe
+from router.parse import response_key
 from router.pick import Why
 from tests.support.fleets import DOWN, SETTINGS, UP, ask, engine, fail, fleet_of, serve
 

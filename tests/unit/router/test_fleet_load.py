@@ -163,6 +163,15 @@ def test_one_empty_count_between_two_others_is_no_proof() -> None:
     assert fleet.snapshot(12.0).leases == 1
 
 
+def test_a_count_from_long_ago_is_no_second_one() -> None:
+    """The edge's socket was gone for a while: the first look after that is one look."""
+    fleet = fleet_of(1)
+    fleet.reconcile("a", 0, 1.0)
+    fleet.decide(ask("r1"), 2.0)
+    fleet.reconcile("a", 0, 20.0)
+    assert fleet.snapshot(20.0).leases == 1
+
+
 def test_a_lease_counts_where_its_request_went() -> None:
     """Retried elsewhere: the count of the engine that was left says nothing about it."""
     fleet = fleet_of(2)
