@@ -48,7 +48,6 @@ __all__ = [
     "Outcome",
     "Probe",
     "State",
-    "response_key",
 ]
 
 _RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet

@@ -80,6 +80,7 @@ class Parts:
         if self.keeper:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
         self._mine = mine(settings.decider.index)
+        self._learnt()
 
     @property
     def settings(self) -> Settings:
@@ -122,9 +123,10 @@ class Parts:
         self._learnt()
 
     def _learnt(self) -> None:
-        """Let requests name what the engines turned out to hold."""
+        """Let requests name what the engines turned out to hold, and be as long as their tokenizers make them."""
         wanted = self._wanted
-        parse = replace(wanted.parse, names={**self.catalogue.found(), **wanted.parse.names})
+        names = {**self.catalogue.found(), **wanted.parse.names}
+        parse = replace(wanted.parse, names=names, ratios=self.fleet.ratios)
         self.answers.configure(parse, wanted.backends, proxy=bool(wanted.settings.listen.proxy))
         self.proxy.configure(replace(wanted.proxy, parse=parse))
 

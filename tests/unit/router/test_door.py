@@ -5,10 +5,10 @@ import pytest
 from router.admission import ENTER_SECONDS, PriorityClass, RoomSettings, Ticket, Waiting
 from router.door import Door, DoorSettings
 from router.errors import ModelNotAllowed, NoEngine, QueueFull, QueueTimeout, Refused, Saturated, TokensSpent
-from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe, response_key
+from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.joined import Recent
 from router.metrics import Tally
-from router.parse import Ask
+from router.parse import Ask, response_key
 from router.pick import Choice
 from router.tenants import TenantSettings
 
