@@ -136,8 +136,8 @@ def _repeated_peers(raw: Raw) -> Iterator[str]:
 def _queue(raw: Raw) -> Iterator[str]:
     waits = _number(_section(raw, "admission"), "queue_seconds", 0.0)
     ends = _number(_section(raw, "leases"), "ttl_seconds", 3700.0)
-    if waits is not None and ends is not None and waits >= ends:
+    if waits is not None and ends is not None and waits > ends:
         yield (
-            f"admission.queue_seconds: found {waits}: allowed less than leases.ttl_seconds ({ends}), "
+            f"admission.queue_seconds: found {waits}: allowed at most leases.ttl_seconds ({ends}), "
             "when a request is written off; lower it"
         )

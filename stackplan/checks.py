@@ -131,7 +131,7 @@ def _sessions(settings: Settings) -> Iterator[str]:
 
 def _timeouts(settings: Settings) -> Iterator[str]:
     times, engines, router = settings.edge.timeouts, settings.engines, settings.router
-    server, edge = times.server_seconds, "stack_edge.timeouts"
+    server, edge, waits = times.server_seconds, "stack_edge.timeouts", router.admission.queue_seconds
     table = [
         (f"{edge}.client_seconds", times.client_seconds, f"{edge}.server_seconds", server),
         (f"{edge}.server_seconds", server, f"{edge}.connect_seconds", times.connect_seconds),
@@ -139,6 +139,10 @@ def _timeouts(settings: Settings) -> Iterator[str]:
         ("stack_router.drain_timeout_seconds", router.drain_timeout_seconds, f"{edge}.server_seconds", server),
         ("stack_router.lease_ttl_seconds", router.lease_ttl_seconds, f"{edge}.server_seconds", server),
     ]
+    if waits > server:
+        table.append(
+            ("stack_router.lease_ttl_seconds", router.lease_ttl_seconds, "stack_router.admission.queue_seconds", waits)
+        )
     for outer, high, inner, low in table:
         if (high or 0) < low:
             yield f"{outer}: {high} was found: at least {inner} ({low}) is needed; raise it or lower {inner}"

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stackplan.derive import slug
+from stackplan.services import KEYS, SHARED
 
 Plan = Mapping[str, Any]
 
@@ -24,19 +25,25 @@ _INFERENCE = [
 ]
 ROUTES = [
     *({"path": path, "methods": ["POST"], "kind": "inference"} for path in _INFERENCE),
-    {"path": "/v1/models", "methods": ["GET"], "kind": "router"},
+    {"path": "/v1/models", "methods": ["GET"], "kind": "router", "below": True},  # and one model by its name
 ]
+_ROUTING = ("gate_seconds", "kv_weight", "characters_per_token", "prefix_index", "gossip")
 SPOE_PATH = "/usr/local/etc/haproxy/spoe.cfg"
 
 
-def router_config(plan: Plan, host: str) -> dict[str, Any]:
-    """router.yml of the router on this host."""
+def router_config(plan: Plan, host: str, index: int = 0) -> dict[str, Any]:
+    """router.yml of one of the routers on this host."""
     mine, edge = plan["settings"]["router"], plan["settings"]["edge"]
+    several = mine["processes"] > 1
+    key = f"{KEYS}/engine.key" if plan["settings"]["engines"]["api_key_enabled"] else ""
     return {
-        "listen": _ports(_service(plan, host, "router")),
+        "listen": _ports(_routers(plan, host)[index]),
+        "decider": {"index": index, "of": mine["processes"], "shared": SHARED if several else ""},
+        "peers": _peers(plan, host),
         "models": [_routed(model) for model in plan["settings"]["models"]],
         "engines": [_engine(plan, service) for service in _kind(plan, "engine")],
-        "routing": {key: mine[key] for key in ("gate_seconds", "kv_weight", "characters_per_token")},
+        "routing": {key: mine[key] for key in _ROUTING},
+        "admission": {key: value for key, value in mine["admission"].items() if value != []},
         "sessions": {
             "headers": mine["session_headers"],
             "fields": mine["session_fields"],
@@ -44,11 +51,26 @@ def router_config(plan: Plan, host: str) -> dict[str, Any]:
             "ttl_seconds": mine["session_ttl_seconds"],
         },
         "health": {
-            key: mine[f"health_{key}"] for key in ("interval_seconds", "timeout_seconds", "fail_after", "rise_after")
+            **{
+                key: mine[f"health_{key}"]
+                for key in ("interval_seconds", "timeout_seconds", "fail_after", "rise_after")
+            },
+            **{key: mine[key] for key in ("stall_seconds", "slow_start_seconds")},
         },
         "leases": {"ttl_seconds": mine["lease_ttl_seconds"], "capacity": mine["lease_capacity"]},
-        "edge": {"buffer_bytes": edge["buffer_bytes"]},
+        "calibrate": {"enabled": mine["calibrate"] and index == 0, "tokens": mine["calibrate_tokens"]},
+        "edge": {"buffer_bytes": edge["buffer_bytes"], "runtime_socket": edge["runtime_socket"]},
+        "proxy": {
+            **{key: edge[key] for key in ("max_body_bytes", "retries")},
+            **{key: edge["timeouts"][key] for key in ("connect_seconds", "server_seconds", "request_seconds")},
+        },
+        "engine_key_file": key,
     }
+
+
+def router_configs(plan: Plan, host: str) -> dict[str, dict[str, Any]]:
+    """router.yml of every router on this host, by the service's name."""
+    return {router["name"]: router_config(plan, host, at) for at, router in enumerate(_routers(plan, host))}
 
 
 def edge_config(plan: Plan, host: str) -> dict[str, Any]:
@@ -63,8 +85,12 @@ def edge_config(plan: Plan, host: str) -> dict[str, Any]:
         **{key: mine[key] for key in copied},
         "timeouts": {**mine["timeouts"]},
         "session_headers": router["session_headers"],
+        "priorities": any(each["priority"] for each in router["admission"]["classes"]),
         "routes": ROUTES,
         "router": _ports(_service(plan, host, "router")),
+        "deciders": [_ports(router) for router in _routers(plan, host)],
+        "admit_seconds": router["admission"]["queue_seconds"],
+        "runtime_socket_mode": "666",  # its folder is shared with the routers alone, who are other users
         "spoe_path": SPOE_PATH,
         "models": [_model(plan, model) for model in plan["settings"]["models"]],
         "bindings_size": mine["bindings_size"],
@@ -97,6 +123,17 @@ def _kind(plan: Plan, kind: str) -> list[Mapping[str, Any]]:
 
 def _service(plan: Plan, host: str, kind: str) -> Mapping[str, Any]:
     return next(service for service in _kind(plan, kind) if service["host"] == host)
+
+
+def _routers(plan: Plan, host: str) -> list[Mapping[str, Any]]:
+    return [service for service in _kind(plan, "router") if service["host"] == host]
+
+
+def _peers(plan: Plan, host: str) -> list[str]:
+    """The HTTP sides of routers on other hosts, asked for their load where that was wanted."""
+    if not plan["settings"]["router"]["gossip"]:
+        return []
+    return [f"http://{_ports(router)['http']}" for router in _kind(plan, "router") if router["host"] != host]
 
 
 def _ports(service: Mapping[str, Any]) -> dict[str, str]:

@@ -18,7 +18,7 @@ def derive(settings: Settings, hosts: Sequence[Host]) -> Settings:
         update={
             "models": [_model(model, settings.engines) for model in settings.models],
             "engines": _engines(settings.engines, edge),
-            "router": _router(settings.router, edge, deciders=sum("edge" in host.groups for host in hosts)),
+            "router": _router(settings.router, edge, edges=sum("edge" in host.groups for host in hosts)),
             "edge": edge,
         }
     )
@@ -50,10 +50,13 @@ def _edge(edge: Edge) -> Edge:
     return edge.model_copy(update={"timeouts": times.model_copy(update={"client_seconds": client})})
 
 
-def _router(router: Router, edge: Edge, deciders: int) -> Router:
-    """With several deciders each sees only its own load, and a gate would keep sessions on engines others fill."""
-    longest = edge.timeouts.queue_seconds + edge.timeouts.server_seconds
-    gate = GATE_SECONDS if deciders <= 1 else 0.0
+def _router(router: Router, edge: Edge, edges: int) -> Router:
+    """Edge hosts that do not hear of each other's load must not hold on to engines that others fill: no gate.
+
+    The routers of one host share their load.
+    """
+    longest = router.admission.queue_seconds + edge.timeouts.queue_seconds + edge.timeouts.server_seconds
+    gate = GATE_SECONDS if edges <= 1 or router.gossip else 0.0
     return router.model_copy(
         update={
             "gate_seconds": gate if router.gate_seconds is None else router.gate_seconds,

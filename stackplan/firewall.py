@@ -15,7 +15,8 @@ _PUBLIC = {("edge", "http"), ("prometheus", "http")}
 def firewall(hosts: Sequence[Host], services: Sequence[Service]) -> dict[str, list[dict[str, Any]]]:
     """By host: `{service, port, sources}` for every port that listens beyond loopback and is not for clients.
 
-    Sources are addresses: the host itself, those that observe, and for engines the edges. Everyone else is refused.
+    Sources are addresses: the host itself, those that observe, and for engines and routers the edges. Everyone else is
+    refused.
     """
     return {
         host.name: [
@@ -35,6 +36,6 @@ def _guarded(service: Service, listen: Listen) -> bool:
 
 
 def _sources(host: Host, hosts: Sequence[Host], service: Service) -> list[str]:
-    groups = {"observe", "edge"} if service.kind == "engine" else {"observe"}
+    groups = {"observe", "edge"} if service.kind in {"engine", "router"} else {"observe"}
     others = [other.address for other in hosts if groups & other.groups and other.name != host.name]
     return [host.address, *others]

@@ -12,9 +12,8 @@ import jinja2
 import yaml
 
 from stackplan.compose import compose_project
-from stackplan.configs import edge_config, prometheus_config, router_config
+from stackplan.configs import edge_config, prometheus_config, router_configs
 
-_YAML = (("router", "router.yml", router_config), ("prometheus", "prometheus.yml", prometheus_config))
 _EDGE = ("haproxy.cfg", "spoe.cfg")
 
 
@@ -25,9 +24,10 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     """
     kinds = {service["kind"] for service in plan["services"] if service["host"] == host}
     files = {"compose.yml": _text(header, compose_project(plan, host))}
-    for kind, name, config in _YAML:
-        if kind in kinds:
-            files[f"config/{kind}/{name}"] = _text(header, config(plan, host))
+    for name, config in router_configs(plan, host).items():
+        files[f"config/{name}/router.yml"] = _text(header, config)
+    if "prometheus" in kinds:
+        files["config/prometheus/prometheus.yml"] = _text(header, prometheus_config(plan, host))
     if "edge" in kinds:
         environment = _environment(templates)
         for name in _EDGE:

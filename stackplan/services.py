@@ -13,6 +13,9 @@ from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Replica, Serv
 from stackplan.settings import Settings
 
 GRACE_SECONDS = 30  # between a service's own deadline and the container's end
+PORTS_APART = 10  # between one decider's ports and the next one's
+SHARED = "/run/ironrack"
+KEYS = "/etc/ironrack-keys"
 ALL = ("ALL",)
 
 
@@ -36,6 +39,11 @@ class Ground:
         """The narrowest address on which a service of this host can be scraped."""
         return host.address if self.watched_from_elsewhere(host) else LOOPBACK
 
+    def heard(self, host: Host) -> str:
+        """The narrowest address on which whoever must know a router's load can ask for it."""
+        gossip = self.settings.router.gossip and len(self.in_group("edge")) > 1
+        return host.address if gossip else self.inside(host)
+
     def config(self, service: str, target: str) -> Mount:
         """The service's configuration folder: the folder, since a file mount keeps showing the old file."""
         return Mount(target, f"{self.root}/config/{service}")
@@ -47,11 +55,16 @@ def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
     watched = [host for host in ground.hosts if host.groups] if observers else []
     return [
         *_engines(ground, replicas),
-        *(_router(ground, host) for host in edges),
+        *(router for host in edges for router in _routers(ground, host)),
         *(_edge(ground, host) for host in edges),
         *(_prometheus(ground, host) for host in observers),
         *(_node_exporter(ground, host) for host in watched),
     ]
+
+
+def priorities(settings: Settings) -> bool:
+    """Whether some requests go before others inside an engine, too."""
+    return any(each.priority for each in settings.router.admission.classes)
 
 
 def _engines(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
@@ -77,7 +90,7 @@ def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
         address=host.address,
         image=image,
         entrypoint=["vllm", "serve"],
-        command=vllm.command(model, shared, host.address, port),
+        command=vllm.command(model, shared, host.address, port, priorities=priorities(ground.settings)),
         env=vllm.environment(model, shared),
         env_file=vllm.env_file(shared, ground.root),
         ports=[Listen("http", host.address, port)],
@@ -92,12 +105,27 @@ def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
     )
 
 
-def _router(ground: Ground, host: Host) -> Service:
-    mine = ground.settings.router
-    http = mine.http_address or ground.inside(host)
-    url = f"http://{http}:{mine.http_port}/healthz"
+def router_name(index: int) -> str:
+    """A decider's container and folder: the first one's name says nothing of others."""
+    return f"router-{index}" if index else "router"
+
+
+def _routers(ground: Ground, host: Host) -> list[Service]:
+    return [_router(ground, host, index) for index in range(ground.settings.router.processes)]
+
+
+def _router(ground: Ground, host: Host, index: int) -> Service:
+    mine, name, further = ground.settings.router, router_name(index), PORTS_APART * index
+    http = mine.http_address or ground.heard(host)
+    url = f"http://{http}:{mine.http_port + further}/healthz"
+    ports = [
+        Listen("spop", LOOPBACK, mine.spop_port + further),
+        Listen("http", http, mine.http_port + further),
+        Listen("events", LOOPBACK, mine.events_port + further),
+        Listen("proxy", LOOPBACK, mine.proxy_port + further),
+    ]
     return Service(
-        name="router",
+        name=name,
         kind="router",
         host=host.name,
         address=http,
@@ -105,17 +133,33 @@ def _router(ground: Ground, host: Host) -> Service:
         build=mine.build.model_dump() if mine.build else None,
         entrypoint=["python", "-m", "router"],
         command=["--config", "/etc/ironrack/router.yml"],
-        ports=[
-            Listen("spop", LOOPBACK, mine.spop_port),
-            Listen("http", http, mine.http_port),
-            Listen("events", LOOPBACK, mine.events_port),
+        # A running router cannot move: other addresses must make another container, other settings must not.
+        env={"IRONRACK_LISTEN": " ".join(f"{port.name}={port.address}:{port.port}" for port in ports)},
+        ports=ports,
+        mounts=[
+            ground.config(name, "/etc/ironrack"),
+            Mount("/tmp", type="tmpfs", read_only=False),
+            *_router_mounts(ground),
         ],
-        mounts=[ground.config("router", "/etc/ironrack"), Mount("/tmp", type="tmpfs", read_only=False)],
         health=Health(_python_get(url), url, 5, 3, 3, 10),
         stop_grace_seconds=10,
+        # Only root may be given a capability, and it has no other.
+        user="0:0" if mine.sever_frozen else None,
         cap_drop=ALL,
+        cap_add=["NET_ADMIN"] if mine.sever_frozen else [],
         read_only=True,
     )
+
+
+def _router_mounts(ground: Ground) -> list[Mount]:
+    """The edge's runtime socket, the memory in which several routers share their load, the engines' key."""
+    socket = ground.settings.edge.runtime_socket.rsplit("/", 1)[0]
+    found = [Mount(socket, "edge-run", "tmpfs")]
+    if ground.settings.router.processes > 1:
+        found.append(Mount(SHARED, "router-run", "tmpfs", read_only=False))
+    if ground.settings.engines.api_key_enabled:
+        found.append(Mount(KEYS, f"{ground.root}/secrets/router"))
+    return found
 
 
 def _edge(ground: Ground, host: Host) -> Service:
@@ -138,7 +182,7 @@ def _edge(ground: Ground, host: Host) -> Service:
         ],
         health=Health(_wget(url), url, 5, 3, 3, 10),
         # A HAProxy that stops keeps its event line to a router that has gone, and waits for it until it is killed.
-        after=["router"],
+        after=[router_name(index) for index in range(ground.settings.router.processes)],
         stop_grace_seconds=mine.timeouts.server_seconds + GRACE_SECONDS,
         stop_signal="SIGUSR1",
         user="0:0" if low else None,

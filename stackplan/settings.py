@@ -36,8 +36,9 @@ PATTERNS = {
     r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
     r"^(host|[0-9]+[mg])$": "host, or a size such as 16g",
     r"^[0-9]+\.[0-9]+$": "a version such as '3.0', quoted",
+    r"^[a-z0-9][a-z0-9_-]{0,31}$": "up to 32 small letters, digits, _ and -",
 }
-_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION = PATTERNS
+_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION, _CLASS = PATTERNS
 
 AbsolutePath = Annotated[str, Field(pattern=_PATH)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -123,18 +124,44 @@ class Engines(Section):
     env: Env = {}
 
 
+class PriorityClass(Section):
+    """Requests of one urgency: their share of the queue, and what the engine is told (lower goes first)."""
+
+    name: Annotated[str, Field(pattern=_CLASS)]
+    weight: Annotated[int, Field(ge=1, le=1000)] = 1
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+
+
+class Admission(Section):
+    """How much an engine is given, and who waits for how long when all have enough. 0 is no limit."""
+
+    max_wait_seconds: Annotated[float, Field(ge=0, le=3600)] = 0.0
+    max_requests: Annotated[int, Field(ge=0)] = 0
+    queue_capacity: Annotated[int, Field(ge=0, le=1_000_000)] = 1000
+    queue_seconds: Seconds = 30
+    retry_budget: Annotated[float, Field(ge=0, le=10)] = 0.2
+    classes: Annotated[list[PriorityClass], Field(max_length=16)] = []
+
+
 class Router(Section):
-    """The decider beside each edge."""
+    """The deciders beside each edge."""
 
     image: str = images.ROUTER
     build: Build | None = None
+    processes: Annotated[int, Field(ge=1, le=64)] = 1
     spop_port: Port = 9901
     http_port: Port = 9902
     events_port: Port = 9903
+    proxy_port: Port = 9904
     http_address: Address | None = None
     gate_seconds: Annotated[float, Field(ge=0, le=60)] | None = None
     kv_weight: Annotated[float, Field(ge=0, le=100)] = 0.05
     characters_per_token: Annotated[float, Field(gt=0, le=100)] = 4.0
+    prefix_index: bool = True
+    gossip: bool = False
+    admission: Admission = Admission()
+    calibrate: bool = False
+    calibrate_tokens: Annotated[int, Field(ge=16, le=131_072)] = 2048
     session_headers: list[Header] = SESSION_HEADERS
     session_fields: list[FieldPath] = SESSION_FIELDS
     session_capacity: Count = 200_000
@@ -143,6 +170,9 @@ class Router(Section):
     health_timeout_seconds: Seconds = 2
     health_fail_after: Count = 2
     health_rise_after: Count = 1
+    stall_seconds: Annotated[float, Field(ge=0, le=3600)] = 4.0
+    slow_start_seconds: Annotated[float, Field(ge=0, le=3600)] = 30.0
+    sever_frozen: bool = True
     lease_capacity: Count = 100_000
     lease_ttl_seconds: Seconds | None = None
     drain_timeout_seconds: Seconds | None = None

@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = parser.add_subparsers(dest="verb", required=True)
     start = verb.add_parser("up", parents=[common], help="start a lab and print where it is")
     start.add_argument("--engines", type=int, default=4)
+    start.add_argument("--deciders", type=int, default=1, help="routers beside the edge")
     start.add_argument("--port", type=int, default=18080)
     start.add_argument("--haproxy", help="the program to run as edge")
     start.add_argument("--model", default="sim")
@@ -74,6 +75,7 @@ def _up(given: argparse.Namespace, state: Path, engine_options: tuple[str, ...])
         decide_milliseconds=given.decide_milliseconds,
         engine_options=engine_options,
         state=state,
+        deciders=given.deciders,
     )
     return launch.up(wanted)
 

@@ -41,7 +41,7 @@ def up(wanted: Wanted) -> dict[str, Any]:
         _write(wanted, lab)
         started = State((), {})
         try:
-            for batch in ([*lab.engines, lab.router], [lab.edge]):
+            for batch in ([*lab.engines, *lab.routers], [lab.edge]):
                 started = start(wanted.state, batch, started)
         except BaseException:
             end_saved(wanted.state)

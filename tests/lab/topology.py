@@ -10,14 +10,15 @@ from typing import Any
 import jinja2
 import yaml
 
-from stackplan import PlanError, edge_config, plan, router_config
+from stackplan import PlanError, edge_config, plan, router_configs
 from tests.lab.errors import LabError
 from tests.lab.processes import ROOT, Command
 
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
 HOST = "lab"
 LOOPBACK = "127.0.0.1"
-_FIRST_ENGINE = 10
+_SPAN = 10  # ports from one decider's to the next one's, then the engines
+_MOST_DECIDERS = 64
 _MOST_ENGINES = 1_000
 
 
@@ -34,15 +35,16 @@ class Wanted:
     decide_milliseconds: int | None
     engine_options: tuple[str, ...]
     state: Path
+    deciders: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """Files to write, commands to run (engines and router, then the edge), and where everything answers."""
+    """Files to write, commands to run (engines and routers, then the edge), and where everything answers."""
 
     files: Mapping[Path, str]
     engines: Sequence[Command]
-    router: Command
+    routers: Sequence[Command]
     edge: Command
     ports: Sequence[int]
     plan: Mapping[str, Any]
@@ -50,7 +52,7 @@ class Lab:
     @property
     def commands(self) -> list[Command]:
         """Every command, in starting order."""
-        return [*self.engines, self.router, self.edge]
+        return [*self.engines, *self.routers, self.edge]
 
 
 def design(wanted: Wanted) -> Lab:
@@ -63,7 +65,7 @@ def design(wanted: Wanted) -> Lab:
     return Lab(
         files=files,
         engines=engines,
-        router=_router(wanted, _ports(planned, "router")["http"]),
+        routers=[_router(wanted, service) for service in services if service["kind"] == "router"],
         edge=_edge(wanted, _ports(planned, "edge")["http"]),
         ports=[port["port"] for port in used],
         plan=planned,
@@ -75,12 +77,14 @@ _KINDS = ("engine", "router", "edge")
 
 def report(lab: Lab, wanted: Wanted, pids: Mapping[str, int]) -> dict[str, Any]:
     """The JSON object `up` prints."""
-    edge, router = _ports(lab.plan, "edge"), _ports(lab.plan, "router")
+    edge = _ports(lab.plan, "edge")
     return {
         "endpoint": f"http://{edge['http']}",
         "model": wanted.model,
         "engines": [{"name": one.name, "url": _base(one.ready_url), "pid": pids[one.name]} for one in lab.engines],
-        "routers": [{"name": "router", "pid": pids["router"], "admin_url": f"http://{router['http']}"}],
+        "routers": [
+            {"name": one.name, "pid": pids[one.name], "admin_url": _base(one.ready_url)} for one in lab.routers
+        ],
         "edge": {"name": "edge", "pid": pids["edge"], "metrics_url": f"http://{edge['metrics']}/metrics"},
         "state": str(wanted.state),
     }
@@ -89,12 +93,15 @@ def report(lab: Lab, wanted: Wanted, pids: Mapping[str, int]) -> dict[str, Any]:
 def _plan(wanted: Wanted) -> dict[str, Any]:
     if not 1 <= wanted.engines <= _MOST_ENGINES:
         raise LabError(f"--engines {wanted.engines}: 1 to {_MOST_ENGINES} are allowed")
+    if not 1 <= wanted.deciders <= _MOST_DECIDERS:
+        raise LabError(f"--deciders {wanted.deciders}: 1 to {_MOST_DECIDERS} are allowed")
     model = {"name": wanted.model, "source": "/simulated", "replicas": wanted.engines, "gpus_per_replica": 0}
     timeouts = {"decide_milliseconds": wanted.decide_milliseconds}
     intent = {
         "models": [{**model, "prefill_tokens_per_second": int(wanted.prefill_rate)}],
-        "engines": {"device": "cpu", "base_port": wanted.port + _FIRST_ENGINE},
-        "router": {f"{name}_port": wanted.port + 2 + at for at, name in enumerate(("spop", "http", "events"))},
+        "engines": {"device": "cpu", "base_port": wanted.port + _SPAN * wanted.deciders},
+        "router": {"processes": wanted.deciders}
+        | {f"{name}_port": wanted.port + 2 + at for at, name in enumerate(("spop", "http", "events", "proxy"))},
         "edge": {
             "bind_address": LOOPBACK,
             "bind_port": wanted.port,
@@ -125,8 +132,18 @@ def _files(wanted: Wanted, planned: Mapping[str, Any]) -> dict[Path, str]:
     templates = {name: environment.get_template(f"{name}.j2") for name in ("haproxy.cfg", "spoe.cfg")}
     return {
         **{wanted.state / name: template.render(edge_config=edge) for name, template in templates.items()},
-        wanted.state / "router.yml": yaml.safe_dump(router_config(planned, HOST), sort_keys=False),
+        **{
+            wanted.state / f"{name}.yml": _settings(wanted, config)
+            for name, config in router_configs(planned, HOST).items()
+        },
     }
+
+
+def _settings(wanted: Wanted, config: dict[str, Any]) -> str:
+    """A router's file; what the routers share lies beside it."""
+    decider = config["decider"]
+    here = {**decider, "shared": str(wanted.state) if decider["shared"] else ""}
+    return yaml.safe_dump({**config, "decider": here}, sort_keys=False)
 
 
 def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:
@@ -140,9 +157,10 @@ def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:
     return _command(wanted, service["name"], argv, f"http://{LOOPBACK}:{port}/health", env)
 
 
-def _router(wanted: Wanted, http: str) -> Command:
-    argv = [*_python("router"), "--config", str(wanted.state / "router.yml")]
-    return _command(wanted, "router", argv, f"http://{http}/readyz", {})
+def _router(wanted: Wanted, service: Mapping[str, Any]) -> Command:
+    argv = [*_python("router"), "--config", str(wanted.state / f"{service['name']}.yml")]
+    http = next(port for port in service["ports"] if port["name"] == "http")
+    return _command(wanted, service["name"], argv, f"http://{http['address']}:{http['port']}/readyz", {})
 
 
 def _edge(wanted: Wanted, http: str) -> Command:

@@ -77,7 +77,7 @@ def run(sessions: int, program: str | None) -> Report:
         lab = _lab(Path(folder), program)
         state = State((), {})
         try:
-            state = starting.start(Path(folder), [*lab.engines, lab.router], state)
+            state = starting.start(Path(folder), [*lab.engines, *lab.routers], state)
             fed = asyncio.run(_feed(lab, state, sessions, bar))
         except LabError as problem:
             raise BenchError(str(problem)) from problem
@@ -108,11 +108,13 @@ def _lab(folder: Path, program: str | None) -> topology.Lab:
     for path, text in lab.files.items():
         path.write_text(text)
     # The router's lines are read by nobody here, and a million of them fill a disk.
-    return replace(lab, engines=[cheap(one) for one in lab.engines], router=replace(lab.router, log="/dev/null"))
+    return replace(
+        lab, engines=[cheap(one) for one in lab.engines], routers=[replace(one, log="/dev/null") for one in lab.routers]
+    )
 
 
 async def _feed(lab: topology.Lab, state: State, sessions: int, bar: Bar) -> Fed:
-    router = state.process(lab.router.name)
+    router = state.process(lab.routers[0].name)
     ports = {
         port["name"]: port["port"] for one in lab.plan["services"] if one["kind"] == "router" for port in one["ports"]
     }

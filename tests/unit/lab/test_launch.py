@@ -3,6 +3,7 @@
 import json
 import os
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,7 +68,7 @@ def test_up_names_every_taken_port_before_anything_starts(tmp_path: Path) -> Non
 def test_every_port_of_a_lab_follows_from_its_first(tmp_path: Path) -> None:
     """Labs side by side never meet: their ports are a function of `--port`."""
     lab = design(wanted(tmp_path, port=21_500, engines=3))
-    assert sorted(lab.ports) == [21_500, 21_501, 21_502, 21_503, 21_504, 21_510, 21_511, 21_512]
+    assert sorted(lab.ports) == [21_500, 21_501, 21_502, 21_503, 21_504, 21_505, 21_510, 21_511, 21_512]
 
 
 def test_a_lab_needs_at_least_one_engine(tmp_path: Path) -> None:
@@ -97,3 +98,11 @@ def test_put_mends_the_pid_in_the_report(tmp_path: Path) -> None:
 def test_down_without_a_lab_ends_nothing(tmp_path: Path) -> None:
     """Ending what does not run is not an error."""
     assert verbs.down(tmp_path) == 0
+
+
+def test_deciders_have_ports_of_their_own(tmp_path: Path) -> None:
+    """Each further one follows ten ports on, and the engines come after the last."""
+    lab = design(replace(wanted(tmp_path, port=21_500, engines=1), deciders=3))
+    assert [one.name for one in lab.routers] == ["router", "router-1", "router-2"]
+    assert len(set(lab.ports)) == 2 + 3 * 4 + 1
+    assert lab.engines[0].ready_url.endswith(":21530/health")

@@ -124,7 +124,7 @@ def test_tenants_may_name_an_alias_and_a_class() -> None:
             {"tenants": [{"name": "a", "clas": "x"}]},
             "tenants[0]: found unknown key 'clas': allowed class, models, name",
         ),
-        ({"admission": {"queue_seconds": 4000}}, "admission.queue_seconds: found 4000: allowed less than leases.ttl_"),
+        ({"admission": {"queue_seconds": 4000}}, "admission.queue_seconds: found 4000: allowed at most leases.ttl_"),
         ({"admission": {"classes": [{"name": "a"}, {"name": "a"}]}}, "admission.classes[1].name: found 'a', which"),
         ({"engine_key_file": "key"}, "engine_key_file: found 'key': allowed an absolute path, or nothing"),
         ({"models__0": {"name": "tiny"}}, "models[0].backend: found nothing: allowed a value; add it"),

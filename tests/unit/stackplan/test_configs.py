@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import stackplan
+from router.config import check
 from tests.unit.stackplan.stacks import fleet, intent, model, one_host
 
 TWO = [model(replicas=2), model(name="Org/Other", source="org/other", replicas=1)]
@@ -45,12 +46,67 @@ def test_edge_and_router_meet_on_the_same_ports_and_headers() -> None:
     assert router["edge"]["buffer_bytes"] == edge["buffer_bytes"]
 
 
-def test_several_deciders_have_no_gate() -> None:
-    """Deciders that do not see each other's load must not hold sessions back; one that is alone may."""
+def test_edge_hosts_that_do_not_hear_each_other_have_no_gate() -> None:
+    """Routers that do not see each other's load must not hold sessions back; those of one host share it and may."""
     assert stackplan.router_config(_plan(), "edge-1")["routing"]["gate_seconds"] == 0.0
     alone = stackplan.plan(intent(), one_host())
     assert stackplan.router_config(alone, "box")["routing"]["gate_seconds"] == 0.25
     assert stackplan.router_config(_plan(router={"gate_seconds": 0.1}), "edge-1")["routing"]["gate_seconds"] == 0.1
+    four = stackplan.plan(intent(router={"processes": 4}), one_host())
+    assert stackplan.router_config(four, "box", 3)["routing"]["gate_seconds"] == 0.25
+    assert stackplan.router_config(_plan(router={"gossip": True}), "edge-1")["routing"]["gate_seconds"] == 0.25
+
+
+def test_routers_of_one_host_have_ports_of_their_own_and_one_memory() -> None:
+    """The edge asks each where it listens; what they share is the same folder, and only where there are several."""
+    planned = _plan(router={"processes": 3})
+    configs = stackplan.router_configs(planned, "edge-1")
+    assert list(configs) == ["router", "router-1", "router-2"]
+    assert [config["listen"] for config in configs.values()] == stackplan.edge_config(planned, "edge-1")["deciders"]
+    assert configs["router-2"]["listen"]["spop"] == "127.0.0.1:9921"
+    assert [config["decider"] for config in configs.values()] == [
+        {"index": index, "of": 3, "shared": "/run/ironrack"} for index in range(3)
+    ]
+    services = [service for service in planned["services"] if service["host"] == "edge-1"]
+    routers = [service for service in services if service["kind"] == "router"]
+    assert {
+        mount["source"] for router in routers for mount in router["mounts"] if mount["target"] == "/run/ironrack"
+    } == {"router-run"}
+    [edge] = [service for service in services if service["kind"] == "edge"]
+    assert edge["after"] == ["router", "router-1", "router-2"]
+    alone = stackplan.router_config(_plan(), "edge-1")
+    assert alone["decider"] == {"index": 0, "of": 1, "shared": ""}
+    assert alone == stackplan.router_config(_plan(), "edge-1", 0)
+
+
+def test_routers_of_other_hosts_are_peers_where_that_is_asked_for() -> None:
+    """They are asked where they listen beyond loopback, and never themselves."""
+    planned = _plan(router={"gossip": True, "processes": 2})
+    found = stackplan.router_config(planned, "edge-1", 1)
+    assert found["peers"] == ["http://10.0.0.2:9902", "http://10.0.0.2:9912"]
+    assert found["listen"]["http"] == "10.0.0.1:9912"
+    assert stackplan.router_config(_plan(), "edge-1")["peers"] == []
+
+
+def test_changed_addresses_make_another_container_and_other_settings_do_not() -> None:
+    """A running router cannot move, and takes over everything else by itself."""
+
+    def container(**changes: Any) -> dict[str, Any]:
+        services: dict[str, Any] = stackplan.compose_project(_plan(router=changes), "edge-1")["services"]
+        router: dict[str, Any] = services["router"]
+        return router
+
+    assert container() == container(gate_seconds=0.5, health_interval_seconds=9, admission={"max_requests": 7})
+    assert container() != container(events_port=7003)
+    assert container()["cap_add"] == ["NET_ADMIN"]
+    assert "cap_add" not in container(sever_frozen=False)
+
+
+def test_router_reads_what_the_plan_writes() -> None:
+    """Every router.yml of a plan is one the router takes."""
+    planned = _plan(router={"processes": 2, "gossip": True, "admission": {"classes": [{"name": "batch"}]}})
+    for config in stackplan.router_configs(planned, "edge-1").values():
+        assert check(config).admission.classes[0].name == "batch"
 
 
 def test_long_timeouts_follow_the_longest_answer() -> None:

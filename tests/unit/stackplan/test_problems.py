@@ -100,7 +100,7 @@ CASES: list[tuple[str, dict[str, Any], str]] = [
     ("port range", {"edge": {"bind_port": 70000}}, "70000 was found: allowed is at most 65535"),
     ("engines beyond the last port", {"engines": {"base_port": 65535}}, "port 65536 was found for engine-qwen-1"),
     ("port twice", {"edge": {"bind_port": 9090}}, "port 9090 was found twice"),
-    ("engine on the router's port", {"engines": {"base_port": 9903}}, "engine-qwen-0 (http) and router (events)"),
+    ("engine on the router's port", {"engines": {"base_port": 9904}}, "engine-qwen-0 (http) and router (proxy)"),
     ("bind address", {"edge": {"bind_address": "everywhere"}}, "an IPv4 address"),
     ("a list for a mapping", {"edge": ["bind_port"]}, "stack_edge: ['bind_port'] was found: allowed is a mapping"),
     ("unquoted version", {"edge": {"haproxy_version": 3.0}}, "stack_edge.haproxy_version: 3.0 was found"),
