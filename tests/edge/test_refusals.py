@@ -170,7 +170,7 @@ def test_length_and_chunks_together_cannot_smuggle(shared: Stack) -> None:
     before = len(shared.lines())
     assert_error(exchange(shared.port, smuggled), 400, "router")
     wait_until(lambda: len(shared.lines()) > before, "the access line")
-    known = {"edge", "refused", "probes", "model-tiny", "model-org-big", "router-http"}
+    known = {"edge", "refused", "probes", "model-tiny", "model-org-big", "router-http", "router-proxy"}
     assert all(line["backend"] in known for line in shared.lines())
 
 

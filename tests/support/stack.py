@@ -97,7 +97,7 @@ def _slug(model: str) -> str:
 def router_config(edge: dict[str, Any]) -> dict[str, Any]:
     """The router's own file for the same engines."""
     return {
-        "listen": edge["router"],
+        "listen": edge["deciders"][0],
         "models": [{"name": model["name"], "backend": model["backend"]} for model in edge["models"]],
         "engines": [
             {
@@ -137,6 +137,7 @@ class Stack:
     folder: Path
     config: dict[str, Any]
     engine_keep_alive_seconds: float = 600.0
+    headers: dict[str, str] = field(default_factory=dict)
     engines: dict[str, Child] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -177,7 +178,7 @@ class Stack:
             wait_until(partial(self._decided, model["name"]), f"the router decides for {model['name']}")
 
     def _decided(self, model: str) -> bool:
-        answer = self.post({"model": model, "messages": [{"role": "user", "content": "hello"}]})
+        answer = self.post({"model": model, "messages": [{"role": "user", "content": "hello"}]}, **self.headers)
         return answer.status == 200 and answer.headers["x-route-reason"] not in {"fallback", "retry"}
 
     def post(self, body: object, path: str = CHAT, **headers: str) -> Answer:
