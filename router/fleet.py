@@ -79,8 +79,7 @@ class Fleet:
         binding = self._bindings.get(ask.key, now)
         if ask.previous:
             binding = self._bindings.get(ask.previous, now) or binding
-        # None: no index knows this prompt, and what the session's last turn left counts.
-        held = self._index.match(ask.blocks, ask.ends) if ask.blocks and self._settings.index_enabled else None
+        held = self._held(ask, binding) if ask.blocks and self._settings.index_enabled else None
         try:
             choice = pick(ask, group.look(), binding, self._settings.rule, held)
         except NoEngine:
@@ -89,6 +88,21 @@ class Fleet:
             return choice
         self._dispatch(ask, choice, binding, now)
         return choice
+
+    def _held(self, ask: Ask, binding: Binding | None) -> dict[str, int]:
+        """Tokens of this prompt that each engine is believed to hold.
+
+        Blocks cover a prompt's beginning only. Where an engine holds all of that, it holds as much of this session as
+        its last turn left there.
+        """
+        held = self._index.match(ask.blocks, ask.ends)
+        if held and binding is not None:
+            hashed = ask.ends[-1]
+            for belief in binding.beliefs:
+                name = belief.engine
+                if belief.tokens > hashed == held.get(name) and self._engines[name].health.epoch == belief.epoch:
+                    held[name] = belief.tokens
+        return held
 
     def _dispatch(self, ask: Ask, choice: Choice, binding: Binding | None, now: float) -> None:
         """Take the lease, and believe that the chosen engine is going to hold this prompt."""

@@ -43,13 +43,18 @@ def main(engines: int = 8, rounds: int = 50_000) -> None:
     """Print the cost of parse, decide, begun and finished, in CPU time, so that a busy machine does not count."""
     fleet, asks, request = _fleet(engines), _asks(rounds), _request()
     settings = ParseSettings(("bench",), ("prompt_cache_key", "conversation", "metadata.user_id", "user"))
-    done = [Outcome(ask.id, "engine-bench-0", 200) for ask in asks]
+    chosen = [""] * rounds
+
+    def decide(index: int) -> None:
+        chosen[index] = fleet.decide(asks[index], 1.0).engine
+
     report = {
         "parse": _microseconds(lambda _: parse(request, settings), rounds),
-        "decide": _microseconds(lambda index: fleet.decide(asks[index], 1.0), rounds),
-        "begun": _microseconds(lambda index: fleet.begun(asks[index].id, "engine-bench-0", 1.0), rounds),
-        "finished": _microseconds(lambda index: fleet.finished(done[index], 1.0), rounds),
+        "decide": _microseconds(decide, rounds),
+        "begun": _microseconds(lambda index: fleet.begun(asks[index].id, chosen[index], 1.0), rounds),
     }
+    done = [Outcome(ask.id, server, 200, chosen=server) for ask, server in zip(asks, chosen, strict=True)]
+    report["finished"] = _microseconds(lambda index: fleet.finished(done[index], 1.0), rounds)
     sys.stdout.write(f"{engines} engines, {rounds} requests, microseconds each\n")
     sys.stdout.writelines(f"{name:10}{cost:7.1f}\n" for name, cost in report.items())
 

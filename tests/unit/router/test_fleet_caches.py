@@ -1,8 +1,9 @@
 """What engines are believed to hold beyond one session, and where stored answers are."""
 
-from dataclasses import replace
+from dataclasses import replace as changed
 
 import pytest
+from msgspec.structs import replace
 
 from router.fleet import Outcome, Probe
 from router.parse import response_key
@@ -10,7 +11,7 @@ from router.pick import Why
 from tests.support.fleets import DOWN, SETTINGS, UP, ask, engine, fail, fleet_of, serve
 
 SHARED = (11, 12, 13, 14)
-NO_INDEX = replace(SETTINGS, index_enabled=False)
+NO_INDEX = changed(SETTINGS, index_enabled=False)
 
 
 def test_a_new_session_goes_where_its_beginning_is_cached() -> None:
@@ -19,6 +20,19 @@ def test_a_new_session_goes_where_its_beginning_is_cached() -> None:
     first = serve(fleet, ask("r1", key=1, prompt_tokens=4000, blocks=SHARED))
     second = serve(fleet, ask("r2", key=2, prompt_tokens=5000, blocks=(*SHARED, 99)))
     assert (second.engine, second.why, second.uncached_tokens) == (first.engine, Why.NEW, 1000)
+
+
+def test_what_lies_behind_the_hashed_beginning_is_believed_of_the_session_itself() -> None:
+    """Blocks end somewhere; a long conversation's home holds the rest, too, and nobody else's beginning does."""
+    fleet = fleet_of()
+    long = replace(ask("r1", key=1, prompt_tokens=4000, blocks=SHARED), prompt_tokens=50_000)
+    serve(fleet, long)
+    again = replace(long, id="r2", prompt_tokens=51_000)
+    assert serve(fleet, again).uncached_tokens == 1000
+    other = replace(long, id="r3", key=2, prompt_tokens=51_000)
+    assert serve(fleet, other).uncached_tokens == 47_000
+    edited = replace(again, id="r4", blocks=(11, 12, 98, 99))
+    assert serve(fleet, edited).uncached_tokens == 49_000
 
 
 def test_without_the_index_only_the_session_itself_counts() -> None:
@@ -74,9 +88,9 @@ def test_engines_that_leave_take_what_was_believed_of_them_along() -> None:
     """And one that comes back under its name holds nothing."""
     fleet = fleet_of(2)
     serve(fleet, ask("r1", prompt_tokens=4000, blocks=SHARED))
-    fleet.configure(replace(SETTINGS, engines=()))
+    fleet.configure(changed(SETTINGS, engines=()))
     assert fleet.snapshot(1.0).index_entries == 0
-    fleet.configure(replace(SETTINGS, engines=SETTINGS.engines[:2]))
+    fleet.configure(changed(SETTINGS, engines=SETTINGS.engines[:2]))
     assert all(found.index_tokens == 0 for found in fleet.snapshot(1.0).engines)
 
 
