@@ -171,12 +171,13 @@ class _Known:
             self.tokens = {**self.tokens, **{belief.engine: belief.tokens for belief in beliefs}}
             self.epochs = {belief.engine: belief.epoch for belief in beliefs}
 
+    def held(self, engine: EngineView) -> int:
+        """Tokens of this prompt that `engine` holds."""
+        return self.tokens.get(engine.name, 0) if self.epochs.get(engine.name, engine.epoch) == engine.epoch else 0
+
     def uncached(self, engine: EngineView) -> int:
         """Tokens of this prompt that `engine` must compute."""
-        held = self.tokens.get(engine.name, 0)
-        if held and self.epochs.get(engine.name, engine.epoch) != engine.epoch:
-            held = 0
-        return uncached(self.prompt_tokens, held)
+        return uncached(self.prompt_tokens, self.held(engine))
 
 
 def _home(engines: Sequence[EngineView], binding: Binding) -> EngineView | None:
@@ -191,11 +192,15 @@ def _cheapest(ask: Ask, engines: Sequence[EngineView], known: _Known, rule: Rule
     """The engine that could answer first, and its price. On every request's way: `cost`, written out."""
     best: EngineView | None = None
     least, claim = math.inf, 0
-    holders, prompt_tokens, kv_weight = known.tokens, known.prompt_tokens, rule.kv_weight
+    held, epochs, prompt_tokens, kv_weight = known.tokens, known.epochs, known.prompt_tokens, rule.kv_weight
+    one = min(prompt_tokens, 1)
     for engine in engines:
         if not engine.available or engine.draining or engine.full:
             continue
-        tokens = known.uncached(engine) if engine.name in holders else prompt_tokens
+        tokens = prompt_tokens
+        if held and engine.name in held:
+            tokens -= known.held(engine) if epochs else held[engine.name]
+            tokens = tokens if tokens > 0 else one
         seconds = (engine.uncached_in_flight + tokens) / engine.prefill_tokens_per_second
         if seconds > least:
             continue

@@ -12,6 +12,8 @@ later never do; both kinds of peer may pipeline questions on one connection.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
+
 from router.spop_wire import (
     ABORT,
     AGENT_HELLO,
@@ -49,8 +51,7 @@ class Limits:
     payload: int = 524_288
 
 
-@dataclass(frozen=True, slots=True)
-class Notify:
+class Notify(msgspec.Struct, frozen=True, gc=False):
     """One question: `messages` maps a message's name to its arguments. Strings keep odd octets as surrogates."""
 
     stream: int
@@ -67,8 +68,9 @@ class Agent:
         self._limits = limits
         self._frame_limit = limits.frame
         self._greeted = False
-        self._received = bytearray()
-        self._needed = 0  # octets that complete the frame at the start of `_received`
+        self._received: list[bytes] = []  # pieces of a frame that is not complete yet
+        self._waiting = 0  # octets in them
+        self._needed = 0  # octets that complete it
         self._out: list[bytes] = []
         self._questions: list[Notify] = []
         self._whose: tuple[int, int] | None = None  # the question whose fragments are being collected
@@ -79,10 +81,12 @@ class Agent:
         if self.closing:
             return []
         if self._received:
-            self._received += data
-            if len(self._received) < self._needed:
+            self._received.append(data)
+            self._waiting += len(data)
+            if self._waiting < self._needed:
                 return []
-            data = bytes(self._received)
+            data = b"".join(self._received)
+            self._received.clear()
         try:
             rest = self._frames(data)
         except SpopError as error:
@@ -90,8 +94,9 @@ class Agent:
         except IndexError:
             self._end(Status.INVALID, "a value ends after its frame")
         else:
-            if self._received or rest < len(data):
-                self._received = bytearray(data[rest:])
+            if rest < len(data):
+                self._received.append(data[rest:] if rest else data)
+                self._waiting = len(data) - rest
         questions, self._questions = self._questions, []
         return questions
 
@@ -106,7 +111,7 @@ class Agent:
 
     def pending(self) -> bytes:
         """Take what is to be written now."""
-        octets = b"".join(self._out)
+        octets = self._out[0] if len(self._out) == 1 else b"".join(self._out)
         self._out.clear()
         return octets
 
@@ -117,7 +122,8 @@ class Agent:
 
     def _end(self, status: Status, message: str) -> None:
         self.closing, self.status = True, status
-        self._received, self._fragments = bytearray(), bytearray()
+        self._received.clear()
+        self._fragments = bytearray()
         self._out.append(write_disconnect(status, message))
 
     def _frames(self, data: bytes) -> int:
@@ -139,10 +145,15 @@ class Agent:
     def _frame(self, data: bytes, at: int, end: int) -> None:
         kind, flags = data[at], data[at + 4]
         stream, at = read_varint(data, at + 5)
-        frame, at = read_varint(data, at)
+        frame = data[at]
+        at += 1
+        if frame >= 240:
+            frame, at = read_varint(data, at - 1)
         if at > end:
             raise SpopError(Status.INVALID, "a frame ends inside its header")
-        if not self._greeted:
+        if kind == NOTIFY and flags == FIN and self._greeted and self._whose is None:
+            self._questions.append(Notify(stream, frame, read_messages(data, at, end)))
+        elif not self._greeted:
             self._hello(kind, flags, data, at, end)
         elif kind == NOTIFY:
             self._notify((stream, frame), flags, data, at, end)

@@ -23,6 +23,11 @@ AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103
 _HEADER = Struct(">BI")  # type and flags
 _ONE_OCTET = tuple(bytes((number,)) for number in range(240))
 _SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION = 1, 3, 2
+_OFTEN = "ask admit begun id lease method path content_type session source tenant class size body server status head"
+_NAMES = {name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
+_REPEATED = frozenset(("server", "backend", "model", "why", "source"))  # variables of few values
+_REPEATED_VALUES = 4096
+_ACK_HEADER = _HEADER.pack(ACK, FIN)
 _NULL, _BOOL, _INT32, _UINT32, _INT64, _UINT64, _IPV4, _IPV6, _STRING, _BINARY = range(10)
 
 
@@ -126,15 +131,17 @@ def _read_pairs(buffer: bytes, at: int, count: int) -> tuple[dict[str, Value], i
         at += 1
         if size >= 240:
             size, at = read_varint(buffer, at - 1)
-        name = buffer[at : at + size]
-        at += size
-        if buffer[at] == _STRING and buffer[at + 1] < 240:
-            end = at + 2 + buffer[at + 1]
-            value: Value = _text(buffer[at + 2 : end])
-            at = end
+        end = at + size
+        name = buffer[at:end]
+        if buffer[end] == _STRING and buffer[end + 1] < 240:
+            at = end + 2 + buffer[end + 1]
+            try:
+                value: Value = buffer[end + 2 : at].decode()
+            except UnicodeDecodeError:
+                value = _text(buffer[end + 2 : at])
         else:
-            value, at = read_value(buffer, at)
-        pairs[_text(name)] = value
+            value, at = read_value(buffer, end)
+        pairs[_NAMES.get(name) or _text(name)] = value
     return pairs, at
 
 
@@ -143,7 +150,7 @@ def read_messages(buffer: bytes, at: int, end: int) -> dict[str, dict[str, Value
     messages: dict[str, dict[str, Value]] = {}
     while at < end:
         name, at = _read_octets(buffer, at)
-        messages[_text(name)], at = _read_pairs(buffer, at + 1, buffer[at])
+        messages[_NAMES.get(name) or _text(name)], at = _read_pairs(buffer, at + 1, buffer[at])
     if at != end:
         raise SpopError(Status.INVALID, "a value ends after its frame")
     return messages
@@ -204,8 +211,20 @@ def write_frame(kind: int, stream: int, frame: int, payload: bytes, flags: int =
 
 def write_ack(stream: int, frame: int, variables: Mapping[str, Value]) -> bytes:
     """Encode the answer to one question: every variable is set in the transaction's scope."""
-    parts = [_setter(name) + write_value(value) for name, value in variables.items()]
-    return write_frame(ACK, stream, frame, b"".join(parts))
+    parts = [b"", _ACK_HEADER, write_varint(stream), write_varint(frame)]
+    for name, value in variables.items():
+        if name in _REPEATED and isinstance(value, str):
+            parts.append(_repeated(name, value))
+        else:
+            parts.append(_setter(name))
+            parts.append(write_value(value))
+    parts[0] = LENGTH.pack(sum(map(len, parts)))
+    return b"".join(parts)
+
+
+@lru_cache(maxsize=_REPEATED_VALUES)
+def _repeated(name: str, value: str) -> bytes:
+    return _setter(name) + write_value(value)
 
 
 @lru_cache(maxsize=64)
