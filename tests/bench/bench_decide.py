@@ -1,63 +1,164 @@
-"""What one decision costs: `python -m tests.bench.bench_decide [engines] [rounds]` prints microseconds per step."""
+"""What one decision costs, step by step: `python -m tests.bench.bench_decide [--engines 8] [--json FILE]`.
 
+Microseconds of this machine, the best of many short runs, so that what else runs here counts little; the last lines
+are a distribution, and everything counts there: whole decisions on 50 KB prompts, parse to lease.
+"""
+
+import argparse
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from msgspec.structs import replace
 
 from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.parse import Ask, ParseSettings, Request, parse
+from router.pick import Belief, Binding, EngineView, Rule, pick
+from router.prefix import PrefixIndex
 
-_SESSIONS = 5_000
+CHAT = "/v1/chat/completions"
+WORDS = 'The quick brown fox said "jumps over"\n'
+FIELDS = ("prompt_cache_key", "conversation", "metadata.user_id", "user")
+SETTINGS = ParseSettings(("bench",), FIELDS)
+CACHE_TOKENS = 500_000
+SESSIONS = 2000
+REPEATS = 4  # of a step in one run
 
 
-def _fleet(engines: int) -> Fleet:
-    names = [f"engine-bench-{index}" for index in range(engines)]
-    fleet = Fleet(FleetSettings(tuple(EngineSettings(name, "http://127.0.0.1:1", "bench") for name in names)), 0.0)
+def microseconds(step: Callable[[], object], runs: int) -> float:
+    """The fastest of `runs` runs."""
+    best = float("inf")
+    for _ in range(runs):
+        started = time.perf_counter()
+        for _ in range(REPEATS):
+            step()
+        best = min(best, time.perf_counter() - started)
+    return round(best / REPEATS * 1e6, 2)
+
+
+def request(octets: int, *, session: str = "", name: str = "r", turn: int = 2000) -> Request:
+    text = (WORDS * (turn // len(WORDS) + 1))[:turn]
+    turns: list[dict[str, Any]] = [{"role": "system", "content": "Be kind."}]
+    turns += [{"role": "user", "content": f"{number} {text}"} for number in range(max(1, octets // (turn + 100)))]
+    data = json.dumps({"messages": turns, "model": "bench", "stream": True}).encode()
+    return Request(
+        name, "POST", CHAT, "application/json", session, "x-session-id" * bool(session), "-", len(data), data
+    )
+
+
+def fleet(engines: int) -> Fleet:
+    names = [f"engine-bench-{number}" for number in range(engines)]
+    owner = Fleet(FleetSettings(tuple(EngineSettings(name, "http://127.0.0.1:1", "bench") for name in names)), 0.0)
     for name in names:
-        fleet.probe(name, Probe(ok=True, kv_usage=0.3), 0.0)
-    return fleet
+        owner.probe(name, Probe(ok=True, kv_usage=0.3), 0.0)
+    return owner
 
 
-def _asks(rounds: int) -> list[Ask]:
-    return [
-        Ask(str(index), "bench", hash(str(index % _SESSIONS)) & (2**64 - 1), "1", "user", "-", 2_000, stream=True)
-        for index in range(rounds)
-    ]
+def parsing(runs: int) -> dict[str, float]:
+    costs = {}
+    for octets in (1_000, 10_000, 50_000, 100_000):
+        turn = min(octets, 2000) - 100
+        for session in ("s-1", ""):
+            asked = request(octets, session=session, turn=turn)
+            named = "named" if session else "by its beginning"
+            costs[f"parse {octets // 1000} KB, {named}"] = microseconds(lambda one=asked: parse(one, SETTINGS), runs)  # type: ignore[misc]  # bound now
+    return costs
 
 
-def _request() -> Request:
-    messages = [{"role": "system", "content": "Be kind. " * 50}, {"role": "user", "content": "Why? " * 50}]
-    body = json.dumps({"model": "bench", "messages": messages, "stream": True}).encode()
-    return Request("1", "POST", "/v1/chat/completions", "application/json", "", "", "-", len(body), body)
+def picking(runs: int) -> dict[str, float]:
+    costs = {}
+    for engines in (8, 64):
+        views = [EngineView(f"engine-{at}", 100 * at, at, 8000.0, 0.3) for at in range(engines)]
+        wanted = replace(parse(request(8_000, session="s"), SETTINGS), prompt_tokens=2000)
+        home = Binding("engine-3", (Belief("engine-3", 0, 1500),))
+        held = {"engine-3": 1500, "engine-5": 300}
+
+        def step(views: list[EngineView] = views, held: dict[str, int] = held) -> object:
+            return pick(wanted, views, home, Rule(), held)  # noqa: B023  # the same for all
+
+        costs[f"pick among {engines}"] = microseconds(step, runs)
+    return costs
 
 
-def _microseconds(step: Callable[[int], object], rounds: int) -> float:
-    started = time.process_time()
-    for index in range(rounds):
-        step(index)
-    return (time.process_time() - started) / rounds * 1e6
+def indexing(runs: int) -> dict[str, float]:
+    index, number = PrefixIndex(), count()
+    for engine in range(64):
+        index.resize(f"engine-{engine}", CACHE_TOKENS)
 
+    def chain(seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        blocks = tuple(hash((seed, at)) & (2**64 - 1) for at in range(50))
+        return blocks, tuple(range(500, 25_001, 500))
 
-def main(engines: int = 8, rounds: int = 50_000) -> None:
-    """Print the cost of parse, decide, begun and finished, in CPU time, so that a busy machine does not count."""
-    fleet, asks, request = _fleet(engines), _asks(rounds), _request()
-    settings = ParseSettings(("bench",), ("prompt_cache_key", "conversation", "metadata.user_id", "user"))
-    chosen = [""] * rounds
+    def new() -> None:
+        seed = next(number)
+        index.insert(f"engine-{seed % 64}", *chain(seed))
 
-    def decide(index: int) -> None:
-        chosen[index] = fleet.decide(asks[index], 1.0).engine
-
-    report = {
-        "parse": _microseconds(lambda _: parse(request, settings), rounds),
-        "decide": _microseconds(decide, rounds),
-        "begun": _microseconds(lambda index: fleet.begun(asks[index].id, chosen[index], 1.0), rounds),
+    for _ in range(SESSIONS):
+        new()
+    known = chain(SESSIONS - 1)
+    for engine in range(0, 64, 8):
+        index.insert(f"engine-{engine}", known[0][: engine + 1], known[1][: engine + 1])
+    return {
+        "index: match 50 blocks, 64 engines": microseconds(lambda: index.match(*known), runs),
+        "index: the same prompt again": microseconds(lambda: index.insert("engine-7", *known), runs),
+        "index: 50 new blocks": microseconds(new, runs),
     }
-    done = [Outcome(ask.id, server, 200, chosen=server) for ask, server in zip(asks, chosen, strict=True)]
-    report["finished"] = _microseconds(lambda index: fleet.finished(done[index], 1.0), rounds)
-    sys.stdout.write(f"{engines} engines, {rounds} requests, microseconds each\n")
-    sys.stdout.writelines(f"{name:10}{cost:7.1f}\n" for name, cost in report.items())
+
+
+def deciding(engines: int, runs: int) -> dict[str, float]:
+    """Decide, begun and finished for sessions that come back."""
+    owner, number = fleet(engines), count()
+    asks = [parse(request(8_000, session=f"s-{at}", turn=1900), SETTINGS) for at in range(200)]
+    ids: list[str] = []
+
+    def decide() -> None:
+        at = next(number)
+        ask: Ask = replace(asks[at % len(asks)], id=str(at))
+        ids.append(ask.id)
+        owner.decide(ask, 1.0)
+
+    costs = {"decide": microseconds(decide, runs)}
+    started, ended = iter(list(ids)), iter(list(ids))
+    costs["begun"] = microseconds(lambda: owner.begun(next(started), "engine-bench-0", 1.0), runs)
+    costs["finished"] = microseconds(lambda: owner.finished(Outcome(next(ended), "engine-bench-0", 200), 1.0), runs)
+    return {f"{name}, {engines} engines": cost for name, cost in costs.items()}
+
+
+def distribution(rounds: int) -> dict[str, float]:
+    """Whole decisions, 50 KB prompts and 64 engines: everything between the question and the answer's values."""
+    owner, times = fleet(64), []
+    asked = [request(50_000, session=f"s-{at}") for at in range(64)]
+    for at in range(rounds):
+        one = replace(asked[at % len(asked)], id=str(at))
+        started = time.perf_counter()
+        owner.decide(parse(one, SETTINGS), 1.0)
+        times.append((time.perf_counter() - started) * 1e6)
+        owner.begun(one.id, "engine-bench-0", 1.0)
+        owner.finished(Outcome(one.id, "engine-bench-0", 200), 1.0)
+    cuts = statistics.quantiles(times, n=100)
+    return {
+        "50 KB, 64 engines: p50": round(cuts[49], 1),
+        "50 KB, 64 engines: p99": round(cuts[98], 1),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--engines", type=int, default=8)
+    parser.add_argument("--runs", type=int, default=2000, help="of each step; more find a quiet moment more surely")
+    parser.add_argument("--json", type=Path)
+    asked = parser.parse_args()
+    costs = parsing(asked.runs // 2) | indexing(asked.runs) | picking(asked.runs)
+    costs |= deciding(asked.engines, asked.runs) | distribution(asked.runs)
+    if asked.json:
+        asked.json.write_text(json.dumps(costs, indent=1) + "\n")
+    sys.stdout.writelines(f"{name:40}{cost:9.2f} µs\n" for name, cost in costs.items())
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:3]))
+    main()

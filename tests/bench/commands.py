@@ -54,7 +54,7 @@ def _quality_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workloads", type=_words, default=[], help="else all there is data for")
     parser.add_argument("--deciders", type=_numbers, default=[1, 2, 4, 8])
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's sessions")
+    parser.add_argument("--scale", type=float, default=1.0, help="share of each workload's sessions and of its time")
     parser.add_argument("--trace", type=Path, help="a conversation trace: JSON lines with hash_ids, .gz or not")
     parser.add_argument(
         "--share-seconds", type=_seconds, default=0.1, help="how often deciders share their load; `never` is possible"

@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import xxhash
@@ -18,7 +19,8 @@ from tests.bench.quality.world import Engine, Request
 Split = Literal["hash", "random", "beginning"]
 _MODEL = "sim"
 _PROBE_SECONDS = 2
-_DENSE, _STRIDE = 32, 4
+# Where the router cuts a prompt into blocks, in tokens of four characters: short ones first.
+_UPTO = tuple(accumulate([128] * 4 + [256] * 6 + [512] * 8 + [1024] * 38))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +114,9 @@ class Ironrack:
 
 
 def coarse(blocks: Sequence[int], size: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """What an index is told of a chain: its first blocks all, of the rest every fourth, and the tokens up to each."""
-    at = [*range(min(len(blocks), _DENSE)), *range(_DENSE + _STRIDE - 1, len(blocks), _STRIDE)]
-    return tuple(blocks[place] for place in at), tuple(size * (place + 1) for place in at)
+    """A chain of blocks of `size` tokens as the router's parser would cut it, and the tokens up to each block's end."""
+    ends = tuple(end for end in _UPTO if end % size == 0 and end <= len(blocks) * size)
+    return tuple(blocks[end // size - 1] for end in ends), ends
 
 
 def _probe(engine: Engine, traffic: Traffic) -> Probe:

@@ -29,7 +29,7 @@ def agent(seed: int, scale: float) -> Traffic:
             if length > _LONGEST:
                 break
         shared = draw.randrange(4)
-        sessions.append(_session(number, draw.uniform(0, 150), turns, shared, 2_048))
+        sessions.append(_session(number, draw.uniform(0, 150 * scale), turns, shared, 2_048))
     return _traffic("agent", sessions)
 
 
@@ -55,7 +55,7 @@ def multi_round(seed: int, scale: float) -> Traffic:
         for _ in range(8):
             turns.append(Turn(length, 100, draw.uniform(5, 15)))
             length += 200
-        sessions.append(_session(number, draw.uniform(0, 60), turns, 0, 1_024))
+        sessions.append(_session(number, draw.uniform(0, 60 * scale), turns, 0, 1_024))
     return _traffic("multi-round", sessions)
 
 

@@ -1,0 +1,22 @@
+"""What the fault benchmark counts."""
+
+from tests.bench.faults.cases import cases
+from tests.bench.faults.run import seen
+from tests.support.load import End, Outcome
+
+
+def _turn(end: End, error: str = "", status: int = 200) -> Outcome:
+    return Outcome("s", 0, end, status, "engine-1", "home", 0.0, 0.5, 1.0, 10, 5, error)
+
+
+def test_failed_and_cut_are_told_apart() -> None:
+    """Before the first byte and after it, with what the failed ones were told."""
+    found = seen("case", [_turn("ok"), _turn("cut"), _turn("failed", "gone"), _turn("failed", status=503)])
+    assert (found.requests, found.failed, found.cut, found.slowest) == (4, 2, 1, 0.5)
+    assert sorted(found.failures) == ["1 times gone", "1 times status 503"]
+
+
+def test_every_promise_has_a_case() -> None:
+    """Router, engine and edge, drains and keep-alive races."""
+    names = " ".join(cases(1.0))
+    assert all(word in names for word in ("killed", "stopped", "upgraded", "frozen", "reloaded", "drain", "pauses"))
