@@ -10,6 +10,7 @@ from router.ratios import Ledger
 
 DEFAULT_CACHE_TOKENS = 100_000
 _EDGE_COUNTS_FOR = 3.0  # seconds
+_LONGEST_WAIT = 60  # seconds
 _SLOWEST_START = 0.2  # of the rate
 
 __all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group"]
@@ -288,6 +289,12 @@ class Group:
             for engine in self.engines:
                 engine.health.reprieve()
                 engine.changed()
+
+    def room_after(self, max_wait_seconds: float) -> int:
+        """Whole seconds, 1 to 60, until one of these full engines should be below its cap of prefill work."""
+        able = (view for view in self.look() if view.available and not view.draining)
+        waits = (view.uncached_in_flight / view.prefill_tokens_per_second - max_wait_seconds for view in able)
+        return min(max(math.ceil(min(waits, default=1.0)), 1), _LONGEST_WAIT)
 
     def look(self) -> list[EngineView]:
         """Every engine's view as of now. The list is the group's own: read it before anything changes."""

@@ -28,7 +28,7 @@ from collections.abc import Iterable, Mapping
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
 from router.engine import Engine, EngineSettings, EngineSnapshot, Group
-from router.errors import NoEngine, UnknownEngine
+from router.errors import NoEngine, Saturated, UnknownEngine
 from router.fleet_settings import FleetSettings, FleetSnapshot
 from router.leases import Lease, Leases
 from router.liveness import Limits, Probe, State
@@ -84,6 +84,8 @@ class Fleet:
             choice = pick(ask, group.look(), binding, self._settings.rule, held)
         except NoEngine:
             raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
+        except Saturated as full:
+            raise Saturated(ask.model, group.room_after(self._settings.max_wait_seconds), full.engine) from None
         if self._leases.too_late(ask.id):
             return choice
         self._dispatch(ask, choice, binding, now)

@@ -49,6 +49,16 @@ def test_a_prompt_longer_than_the_cap_is_served_by_an_engine_with_nothing_to_do(
         fleet.decide(ask("r2"), 1.0)
 
 
+@pytest.mark.parametrize(("tokens", "seconds"), [(8_100, 1), (48_000, 5), (10_000_000, 60)])
+def test_the_refused_are_told_when_there_is_room(tokens: int, seconds: int) -> None:
+    """48,000 tokens take 6 s, and 1 s of work may wait: 5 s; never more than a minute."""
+    fleet = fleet_of(1, SHORT)
+    fleet.decide(ask("r1", prompt_tokens=tokens), 1.0)
+    with pytest.raises(Saturated) as refused:
+        fleet.decide(ask("r2"), 1.0)
+    assert refused.value.retry_after == seconds
+
+
 def test_a_full_engine_is_passed_over_while_another_has_room() -> None:
     """Home or not."""
     fleet = fleet_of(2, replace(SETTINGS, max_requests=1))
