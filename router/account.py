@@ -17,6 +17,7 @@ from router.tally import Tally
 logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 65_536  # octets
+CARRIER = "router-proxy"  # the edge's backend of requests that the router carries: it has ended them itself
 _LENGTH_DIGITS = 6
 _PENDING_OCTETS = 4_194_304  # of log lines that stdout has not taken
 _HEADERS, _TEXT, _CHUNK = 600, 4, 230  # octets: of headers, of a token in a text, of a token in a stream
@@ -28,7 +29,7 @@ class Event(msgspec.Struct, frozen=True):
     `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
     the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
     for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, as the text
-    `prompt,cached,completion`, or nothing.
+    `prompt,cached,completion`, or nothing. `served`: the engine of a request that the router carried itself.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Event(msgspec.Struct, frozen=True):
     bytes_in: int = 0
     bytes_out: int = 0
     usage: str = ""
+    served: str = ""
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -188,17 +190,20 @@ class Accounts:
                 self._door.retries.completed(retries, now)
         if max(event.decider, 0) != self._decider:
             return
-        server = "" if event.server.startswith(("<", "-")) else event.server
+        carried = event.backend == CARRIER
+        seen = event.served if carried else event.server
+        server = "" if seen.startswith(("<", "-")) else seen
         outcome = Outcome(lease, server, event.status, event.state[:2], retries, event.chosen)
-        self._fleet.finished(outcome, now)
-        self._count(event, server, retries, spent)
-        if self._door is not None:
+        if not carried:
+            self._fleet.finished(outcome, now)
+            self._tally.ended(server, event.status, retries, event.state)
+        self._count(event, server, spent)
+        if self._door is not None and not carried:
             self._door.ended(lease, server or event.chosen, now)
         if self._journal is not None:
             self._journal.add(self._encode(_joined(event, outcome, decided)))
 
-    def _count(self, event: Event, server: str, retries: int, spent: Spent) -> None:
-        self._tally.ended(server, event.status, retries, event.state)
+    def _count(self, event: Event, server: str, spent: Spent) -> None:
         if server and event.status < 400:
             self._tally.used(event.tenant, event.model, spent.prompt, spent.completion)
             if event.headers_ms >= 0:

@@ -149,10 +149,16 @@ class Answers:
     def _begun(self, arguments: Mapping[str, Value], now: float) -> None:
         lease, server, status = _lease(arguments), _text(arguments.get("server")), arguments.get("status")
         self._fleet.begun(lease, server, now, status if isinstance(status, int) else 200)
-        stored = _RESPONSE_ID.search(_octets(arguments.get("head")))
-        if stored is not None:
-            self._fleet.stored(lease, stored[1].decode(), now)
+        stored = stored_id(_octets(arguments.get("head")))
+        if stored:
+            self._fleet.stored(lease, stored, now)
         self._door.freed(server, now)
+
+
+def stored_id(head: bytes) -> str:
+    """Return the id under which an answer of the Responses API that begins so is stored; empty when it has none."""
+    found = _RESPONSE_ID.search(head)
+    return found[1].decode() if found is not None else ""
 
 
 def _request(arguments: Mapping[str, Value]) -> Request:

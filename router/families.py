@@ -27,6 +27,7 @@ def decisions(tally: Tally, names: frozenset[str]) -> Iterator[Family]:
     yield counters("refusals", "Requests refused, by HTTP status.", refused)
     yield counters("rejections", "Requests refused, by reason.", _by("reason", tally.rejections))
     yield counter("proxied", "Requests that only the HTTP side could serve.", tally.proxied)
+    yield counters("carried", "What became of requests carried by the HTTP side.", _by("event", tally.carried))
     text = "Decisions, by what the session key was taken from."
     yield counters("key_sources", text, _by("source", tally.key_sources))
     yield histograms("decision_seconds", "From a question read to its answer written.", {"": tally.seconds})

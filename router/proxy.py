@@ -12,7 +12,6 @@ import asyncio
 import logging
 import time
 import uuid
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from aiohttp import web
 from yarl import URL
 
 from router.admission import Ticket, Waiting
+from router.answer import stored_id
 from router.door import Door
 from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import EngineSnapshot, Fleet, Outcome
@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 _CLIENT_LEFT = 499  # in the books only: nobody is there to read it
 _RETRIED_STATUS = 503
 _FORM = "multipart/form-data"
+_RESPONSES = "/v1/responses"
+_HEAD_OCTETS = 512
 _SHUTDOWN_SECONDS = 30.0
 _LINGER_SECONDS = 1.0  # for the rest of a body that was refused before its end
 
@@ -88,7 +90,6 @@ class Proxy:
         self._door = door
         self._spool = Spool(settings.max_body_bytes, settings.spool_bytes, settings.request_seconds)
         self._http: aiohttp.ClientSession | None = None
-        self.counts: Counter[str] = Counter(requests=0, refused=0, retried=0, left=0)
 
     def configure(self, settings: ProxySettings) -> None:
         """Take over new settings, for the next request on."""
@@ -118,12 +119,11 @@ class Proxy:
             yield
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
-        self.counts["requests"] += 1
         try:
             async with AsyncExitStack() as room:
                 return await self._serve(await self._take(request, room))
         except Refused as refused:
-            self.counts["refused"] += 1
+            self._tally.carried["refused"] += 1
             return _refusal(refused, request)
         except Exception:
             self._tally.fault(logger, "a request could not be passed on")
@@ -137,13 +137,15 @@ class Proxy:
         except TimeoutError:
             message = "body: it did not arrive completely in time: send it faster, or a shorter one"
             raise Refused(408, "timeout_error", message, code="request_timeout") from None
-        return _Job(request, room, body, *await self._admit(self._read(request, body)))
+        seen, model = body, None
+        if not request.headers.get("content-type", "").lower().startswith(_FORM):
+            seen, model = model_first(body, self._settings.parse.buffer_bytes)
+        return _Job(request, room, body, *await self._admit(self._read(request, seen, len(body)), model))
 
-    def _read(self, request: web.Request, body: bytes) -> Request:
+    def _read(self, request: web.Request, seen: bytes, size: int) -> Request:
         """The request as the edge would have asked about it, had its buffer been large enough."""
         kind = request.headers.get("content-type", "")
         source = next((name for name in self._settings.headers if request.headers.get(name)), "")
-        seen = body if kind.lower().startswith(_FORM) else model_first(body, self._settings.parse.buffer_bytes)
         return Request(
             id=request.headers.get("x-ironrack-lease") or uuid.uuid4().hex,
             method=request.method,
@@ -152,16 +154,20 @@ class Proxy:
             session=request.headers.get(source, "") if source else "",
             source=source,
             tenant=request.headers.get("x-ironrack-tenant") or "-",
-            size=max(len(body), len(seen)),
+            size=max(size, len(seen)),
             body=seen,
             priority_class=request.headers.get("x-ironrack-class", ""),
         )
 
-    async def _admit(self, request: Request) -> tuple[Ask, Ticket]:
+    async def _admit(self, request: Request, model: str | None) -> tuple[Ask, Ticket]:
+        """Let a request in. `model`: the name that its engine will read, where it was looked for in the whole body."""
         try:
             ask = parse(request, self._settings.parse)
         except NeedsProxy:
             raise _no_model() from None
+        if model is not None and model != (ask.adapter or ask.model):
+            message = "model: two different names: one is needed; GET /v1/models lists them"
+            raise Refused(400, "invalid_request_error", message, param="model", code="ambiguous_model")
         return ask, self._door.ask(ask, time.monotonic()) or await self._wait(ask)
 
     async def _wait(self, ask: Ask) -> Ticket:
@@ -193,7 +199,7 @@ class Proxy:
         except (asyncio.CancelledError, ConnectionResetError):
             # Either says that the client is gone. Of that an engine is not guilty.
             job.status, job.termination = job.status or _CLIENT_LEFT, "CD" if job.begun else "CH"
-            self.counts["left"] += 1
+            self._tally.carried["left"] += 1
             raise
         finally:
             self._finish(job)
@@ -215,7 +221,7 @@ class Proxy:
                     job.termination = "--"
                     return begun
                 begun.answer.close()
-            self.counts["retried"] += 1
+            self._tally.carried["retried"] += 1
             engine = other
         raise _unanswered(job.ticket.choice.engine, Failed("SC", "is not configured any more"))
 
@@ -240,9 +246,13 @@ class Proxy:
         job.status, job.begun = answer.status, True
         now = time.monotonic()
         self._fleet.begun(job.ask.id, job.tried[-1], now, answer.status)
+        stored = stored_id(begun.first[:_HEAD_OCTETS]) if job.request.path == _RESPONSES else ""
+        if stored:
+            self._fleet.stored(job.ask.id, stored, now)
         self._door.freed(job.tried[-1], now)
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
         response.headers.update(answer_headers(answer.headers, job.tried[-1], job.why))
+        response.headers.update({"x-ironrack-model": job.ask.model, "x-ironrack-source": job.ask.source})
         try:
             await response.prepare(job.request)
             piece = begun.first
@@ -250,6 +260,7 @@ class Proxy:
                 await response.write(piece)
                 piece = await more(answer)
             await response.write_eof()
+            self._tally.carried["answered"] += 1
         except Failed as failed:
             job.termination = failed.termination
             _break_off(job.request)
@@ -277,14 +288,15 @@ class _Named(msgspec.Struct):
 _NAMED = msgspec.json.Decoder(_Named)
 
 
-def model_first(body: bytes, most: int) -> bytes:
+def model_first(body: bytes, most: int) -> tuple[bytes, str | None]:
     """The first `most` bytes of a JSON object, preceded by its `model` wherever that stands.
 
-    Reading on takes no more memory for a body of megabytes than for one that the edge could buffer. Raises
-    Refused (400) where such a body is no JSON object, or names no model.
+    And that model, None for a body that is short enough to be read whole. Reading on takes no more memory for a body of
+    megabytes than for one that the edge could buffer. Raises Refused (400) where such a body is no JSON object or names
+    no model.
     """
     if len(body) <= most:
-        return body
+        return body, None
     try:
         model = _NAMED.decode(body).model
     except (msgspec.MsgspecError, ValueError, RecursionError):
@@ -292,7 +304,7 @@ def model_first(body: bytes, most: int) -> bytes:
     if model is None:
         raise _no_model()
     opening = body.find(b"{")
-    return b'{"model":' + msgspec.json.encode(model) + b"," + body[opening + 1 : opening + 1 + most]
+    return b'{"model":' + msgspec.json.encode(model) + b"," + body[opening + 1 : opening + 1 + most], model
 
 
 def _no_model() -> Refused:

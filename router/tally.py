@@ -61,6 +61,10 @@ class Histogram:
         return list(zip(names, accumulate(self.counts), strict=True))
 
 
+# What can become of a request that the router itself carries to an engine; `retried` is a try, not an end.
+CARRIED = ("answered", "refused", "retried", "left")
+
+
 class Tally:
     """Everything that is counted outside the fleet. The arguments are the label values there may be."""
 
@@ -86,6 +90,7 @@ class Tally:
         self.prompt_tokens = self.uncached_tokens = 0
         self.retries = self.events = self.garbage = self.log_dropped = self.internal_errors = 0
         self.spop_connections = self.proxied = 0
+        self.carried = Counter(dict.fromkeys(CARRIED, 0))
         self.seconds = Histogram(DECISION_BUCKETS)
         self.first_bytes: dict[tuple[str, str], Histogram] = {}
         self.durations: dict[str, Histogram] = {}

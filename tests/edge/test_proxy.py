@@ -57,7 +57,10 @@ def test_model_behind_the_buffer_finds_its_engine(shared: Stack, model: str, eng
     assert answer.engine == seen["engine"]
     assert answer.why in {"new", "home"}
     assert not [name for name in seen["headers"] if name.startswith("x-ironrack-")]
-    assert shared.line(f"late-{len(model)}")["backend"] == "router-proxy"
+    line = shared.line(f"late-{len(model)}")
+    assert (line["backend"], line["served"], line["model"]) == ("router-proxy", answer.engine, model)
+    assert (line["why"], line["source"]) == (answer.why, "fingerprint")
+    assert not [name for name in answer.headers if name.startswith("x-ironrack-")]
     wait_until(lambda: _leases(shared) == 0, "nothing is held any more")
 
 

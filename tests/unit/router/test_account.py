@@ -98,6 +98,17 @@ def test_completion_is_known_by_the_edges_own_name_for_the_request() -> None:
     assert (line["id"], line["prompt_tokens"]) == ("theirs", 100)
 
 
+def test_request_that_the_router_carried_is_told_but_not_ended_again() -> None:
+    """The HTTP side has given back the lease and counted the outcome; the line names the engine that served."""
+    office = Office()
+    office.tell(backend="router-proxy", server="router", served="a", chosen="-", usage="7,4,3", tenant="acme")
+    assert office.fleet.snapshot(1.0).leases == 1
+    assert office.tally.outcomes == {}
+    [line] = office.lines()
+    assert (line["engine"], line["prompt_tokens"]) == ("a", 100)
+    assert office.tally.tokens["acme", "tiny", "prompt"] == 7
+
+
 def test_line_of_another_routers_request_ends_nothing_here() -> None:
     """Each router takes the requests it decided; those of nobody belong to the first. Tenants pay in all of them."""
     office = Office()

@@ -74,6 +74,10 @@ class Engine:
         await asyncio.Event().wait()
         return response
 
+    async def respond(self, request: web.Request) -> web.StreamResponse:
+        await request.read()
+        return web.json_response({"id": f"resp_{self.name}_{len(self.seen)}", "object": "response"})
+
     async def silent(self, _: web.Request) -> web.StreamResponse:
         await asyncio.Event().wait()
         raise AssertionError
@@ -204,6 +208,7 @@ async def test_session_stays_at_its_engine(desk: Desk) -> None:
         (b"[" * 100_000, 400, "missing_model"),
         (b'{"model": "tiny"', 400, None),
         (b'{"pad": "%s", "model": {}}' % (b"x" * 10_000), 400, "missing_model"),
+        (b'{"model":"tiny","pad":"%s","model":"big"}' % (b"x" * 10_000), 400, "ambiguous_model"),
         (b"x" * 4_000_001, 413, "request_too_large"),
     ],
 )
@@ -296,7 +301,7 @@ async def test_client_that_leaves_takes_the_engines_work_with_it(desk: Desk, beg
     leaving.cancel()
     await until(lambda: any(engine.aborted for engine in desk.engines.values()), "the engine sees the abort", 1)
     await until(lambda: desk.leases() == 0, "the lease is given back")
-    assert desk.proxy.counts["left"] == 1
+    assert desk.tally.carried["left"] == 1
     assert {engine.failures for engine in desk.fleet.snapshot(1.0).engines} == {0}
 
 
@@ -318,7 +323,21 @@ async def test_another_engine_answers_before_the_first_byte(desk: Desk, how: str
     async with desk.post(question(), x_session_id="s") as answer:
         assert (answer.status, (await answer.json())["engine"]) == (200, second.name)
     assert (answer.headers["x-served-by"], answer.headers["x-route-reason"]) == (second.name, "retry")
-    assert desk.proxy.counts["retried"] == 1
+    assert desk.tally.carried["retried"] == 1
+
+
+async def test_response_is_continued_where_it_is_stored(desk: Desk) -> None:
+    """The id at the beginning of an answer is remembered: its engine alone can continue it."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = engine.respond
+    first = {"model": "tiny", "input": "x" * 10_000}
+    async with desk.post(first, "/v1/responses") as answer:
+        stored, engine_name = await answer.json(), answer.headers["x-served-by"]
+    for session in "abcd":
+        then = {"model": "tiny", "input": "go on", "previous_response_id": stored["id"]}
+        async with desk.post(then, "/v1/responses", x_session_id=session) as answer:
+            assert answer.headers["x-served-by"] == engine_name
 
 
 async def test_no_engine_is_asked_after_the_first_byte(desk: Desk) -> None:
@@ -448,14 +467,15 @@ async def test_client_that_never_sends_its_body_is_sent_away(desk: Desk) -> None
 def test_model_first_says_the_model_before_everything_else(model: str) -> None:
     """The beginning of a long body, as parse needs it: the model first, the prompt as far as it goes."""
     body = b' \n{"messages":"%s","model":%s}' % (b"x" * 10_000, json.dumps(model).encode())
-    seen = model_first(body, 1000)
+    seen, found = model_first(body, 1000)
+    assert found == model
     assert msgspec.json.decode(seen + b'"}') == {"model": model, "messages": "x" * (1000 - len('"messages":"'))}
 
 
 @pytest.mark.parametrize("body", [b"", b"{}", b'{"model":"x"}', b"\xff" * 100])
 def test_short_body_is_left_as_it_is(body: bytes) -> None:
     """What fits the buffer needs no help."""
-    assert model_first(body, 100) == body
+    assert model_first(body, 100) == (body, None)
 
 
 @pytest.mark.parametrize("body", [b"[]" * 100, b'{"model":3}' * 50, b"[" * 100_000, b"\xff" * 200])
