@@ -1,12 +1,13 @@
 """What other routers have sent to the engines, told to the fleet: those of this host, and those of others."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from router.fleet import Fleet
 from router.gossip import Gossip
 from router.shared import Load, Shared
 
 _NONE: Load = (0, 0)
+_NOBODY: Mapping[str, Load] = {}
 
 
 class Foreign:
@@ -18,24 +19,26 @@ class Foreign:
         self._gossip = gossip
         self._clock = clock
         self._told: dict[str, Load] = {}
+        self._seen: Mapping[str, Load] | None = None
 
     def configure(self, engines: Sequence[str], peers: Sequence[str]) -> None:
         """Gather for these engines, from these peers, from now on."""
         self._told.clear()
+        self._seen = None
         if self._shared is not None:
             self._shared.configure(engines, self._clock())
         if self._gossip is not None:
             self._gossip.configure(peers)
 
     def refresh(self) -> None:
-        """Exchange once; a few dozen microseconds."""
+        """Exchange once; a few microseconds while nothing changes."""
         now = self._clock()
-        found = dict(self._shared.exchange(self._fleet.loads(), now)) if self._shared is not None else {}
-        if self._gossip is not None:
-            for engine, (tokens, requests) in self._gossip.loads(now).items():
-                here = found.get(engine, _NONE)
-                found[engine] = (here[0] + tokens, here[1] + requests)
-        self._tell(found)
+        near = self._shared.exchange(self._fleet.loads(), now) if self._shared is not None else _NOBODY
+        far = self._gossip.loads(now) if self._gossip is not None else _NOBODY
+        if far or near is not self._seen:
+            self._tell(_sum(near, far))
+            # What is heard of other hosts fades by itself: then there is always news.
+            self._seen = None if far else near
 
     def _tell(self, found: dict[str, Load]) -> None:
         for engine in self._told.keys() - found.keys():
@@ -49,3 +52,11 @@ class Foreign:
         """Let go of what is shared."""
         if self._shared is not None:
             self._shared.close()
+
+
+def _sum(near: Mapping[str, Load], far: Mapping[str, Load]) -> dict[str, Load]:
+    found = dict(near)
+    for engine, (tokens, requests) in far.items():
+        here = found.get(engine, _NONE)
+        found[engine] = (here[0] + tokens, here[1] + requests)
+    return found

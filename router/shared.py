@@ -40,19 +40,22 @@ class Board:
         at = self._index * 2 * self._rows
         column = [load[0] for load in loads] + [load[1] for load in loads]
         self._cells[at : at + 2 * self._rows] = memoryview(array("q", column))
+        self.beat(now)
+
+    def beat(self, now: float) -> None:
+        """Say that what was written still holds."""
         self._beats[self._index] = now
 
-    def others(self, now: float) -> list[Load]:
-        """Return what all other living processes together have where."""
+    def others(self, now: float) -> list[int]:
+        """Return what all other living processes together have where: tokens of each row, then requests of each."""
         columns = [
             self._cells[index * 2 * self._rows : (index + 1) * 2 * self._rows].tolist()
             for index, beat in enumerate(self._beats.tolist())
             if index != self._index and -_AHEAD_SECONDS <= now - beat <= STALE_SECONDS
         ]
         if not columns:
-            return [(0, 0)] * self._rows
-        sums = columns[0] if len(columns) == 1 else [sum(cells) for cells in zip(*columns, strict=True)]
-        return [(max(sums[row], 0), max(sums[self._rows + row], 0)) for row in range(self._rows)]
+            return [0] * (2 * self._rows)
+        return columns[0] if len(columns) == 1 else [sum(cells) for cells in zip(*columns, strict=True)]
 
     def release(self) -> None:
         """Let go of the memory."""
@@ -80,6 +83,9 @@ class Shared:
         self._engines: tuple[str, ...] = ()
         self._memory: mmap.mmap | None = None
         self._board: Board | None = None
+        self._written: Mapping[str, Load] = {}
+        self._read: list[int] = []
+        self._others: Mapping[str, Load] = {}
 
     @property
     def up(self) -> bool:
@@ -103,11 +109,20 @@ class Shared:
             )
 
     def exchange(self, loads: Mapping[str, Load], now: float) -> Mapping[str, Load]:
-        """Say what this process has where; return what the others have."""
+        """Say what this process has where; return what the others have: the same object while that is the same."""
         if self._board is None:
-            return {}
-        self._board.write([loads.get(engine, (0, 0)) for engine in self._engines], now)
-        return dict(zip(self._engines, self._board.others(now), strict=True))
+            return self._others
+        if loads == self._written:
+            self._board.beat(now)
+        else:
+            self._board.write([loads.get(engine, (0, 0)) for engine in self._engines], now)
+            self._written = loads
+        read = self._board.others(now)
+        if read != self._read:
+            self._read, rows = read, len(self._engines)
+            pairs = zip((max(cell, 0) for cell in read[:rows]), (max(cell, 0) for cell in read[rows:]), strict=True)
+            self._others = dict(zip(self._engines, pairs, strict=True))
+        return self._others
 
     def close(self) -> None:
         """Let go of the file; the others see that after 2 s."""
@@ -116,6 +131,7 @@ class Shared:
         if self._memory is not None:
             self._memory.close()
         self._board = self._memory = None
+        self._written, self._read, self._others = {}, [], {}
 
     def _open(self, path: Path, octets: int, now: float) -> None:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o660)

@@ -21,7 +21,7 @@ def test_each_reads_the_sum_of_all_others(written: dict[int, list[Load]], reader
     for index, rows in written.items():
         Board(memory, 3, index).write(rows, 10.0)
     others = [rows for index, rows in written.items() if index != reader]
-    expected = [(sum(rows[row][0] for rows in others), sum(rows[row][1] for rows in others)) for row in range(3)]
+    expected = [sum(rows[row][which] for rows in others) for which in (0, 1) for row in range(3)]
     assert Board(memory, 3, reader).others(10.0) == expected
 
 
@@ -30,7 +30,7 @@ def test_column_counts_while_its_heart_beats(beat: float, counts: bool) -> None:
     """After 2 s of silence the requests are gone with their router; a time to come is from another boot."""
     memory = memoryview(bytearray(size(1)))
     Board(memory, 1, 3).write([(100, 2)], beat)
-    assert Board(memory, 1, 0).others(10.0) == [(100, 2) if counts else (0, 0)]
+    assert Board(memory, 1, 0).others(10.0) == ([100, 2] if counts else [0, 0])
 
 
 def test_files_are_shared_by_name_whatever_the_order(tmp_path: Path) -> None:
