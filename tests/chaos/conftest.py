@@ -27,3 +27,8 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
             return lab, await stack.enter_async_context(load(lab.endpoint, lab.model))
 
         yield begin
+
+
+def busiest(home: dict[str, str]) -> str:
+    """The engine that is home to the most sessions."""
+    return max(set(home.values()), key=list(home.values()).count)

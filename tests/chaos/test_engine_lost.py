@@ -4,15 +4,11 @@ import asyncio
 
 import pytest
 
-from tests.chaos.conftest import Start
+from tests.chaos.conftest import Start, busiest
 from tests.support.load import Outcome, conversations, ends, homes, since
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
-
-
-def _busiest(home: dict[str, str]) -> str:
-    return max(set(home.values()), key=list(home.values()).count)
 
 
 def _begun_at(outcomes: list[Outcome], engine: str, when: float) -> int:
@@ -27,7 +23,7 @@ async def test_engine_killed_under_load_costs_only_streams_it_had_begun(start: S
     talks = conversations(24, "s")
     await load.rounds(talks, 2)
     home = homes(load.outcomes)
-    victim = _busiest(home)
+    victim = busiest(home)
     mine = {session for session, engine in home.items() if engine == victim}
     clock = asyncio.get_running_loop().time
 
@@ -82,7 +78,7 @@ async def test_drain_moves_new_turns_elsewhere_and_undrain_brings_them_home(star
     talks = conversations(12, "s")
     await load.rounds(talks, 2)
     home = homes(load.outcomes)
-    drained = _busiest(home)
+    drained = busiest(home)
     mine = {session for session, engine in home.items() if engine == drained}
     clock = asyncio.get_running_loop().time
     async with load.running(talks):
@@ -106,7 +102,7 @@ async def test_engine_that_refuses_is_retried_elsewhere_before_the_first_byte(st
     talks = conversations(6, "s")
     await load.rounds(talks, 2)
     home = homes(load.outcomes)
-    refusing = _busiest(home)
+    refusing = busiest(home)
     await lab.sim(refusing, refuse="503")
     after = await load.rounds([talk for talk in talks if home[talk.name] == refusing], 1)
     assert ends(after) == {"ok": len(after)}

@@ -51,6 +51,10 @@ class Lab:
         """Start a process again; returns when it answers."""
         self.report = run("restart", name, "--state", str(self.state))
 
+    def kill(self, name: str) -> None:
+        """End a process as a crash would; returns when it is gone."""
+        run("kill", name, "--state", str(self.state))
+
     async def sim(self, engine: str, **order: object) -> dict[str, Any]:
         """Give an engine an order, or ask for its counters."""
         url = f"{self.engines[engine]}/sim"
@@ -65,12 +69,12 @@ class Lab:
 
     async def admin(self, engine: str, verb: str) -> None:
         """Drain or undrain an engine."""
-        async with self.client.post(f"{self._admin}/admin/engines/{engine}/{verb}") as response:
+        async with self.client.post(f"{self.admin_url}/admin/engines/{engine}/{verb}") as response:
             response.raise_for_status()
 
     async def fleet(self) -> dict[str, dict[str, Any]]:
         """What the router knows of each engine."""
-        async with self.client.get(f"{self._admin}/admin/engines") as response:
+        async with self.client.get(f"{self.admin_url}/admin/engines") as response:
             return {engine["name"]: engine for engine in (await response.json())["engines"]}
 
     async def idle(self) -> bool:
@@ -82,7 +86,8 @@ class Lab:
         return all(one["state"] == "ready" for one in (await self.fleet()).values())
 
     @property
-    def _admin(self) -> str:
+    def admin_url(self) -> str:
+        """The router's HTTP side."""
         return str(self.report["routers"][0]["admin_url"])
 
     def _pid(self, name: str) -> int:

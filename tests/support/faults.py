@@ -1,0 +1,60 @@
+"""What can be done to an engine's process and its network from outside, undone whatever happens."""
+
+import asyncio
+import shutil
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.support.lab import Lab
+
+Fault = Callable[[Lab, str], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def stopped(lab: Lab, engine: str) -> AsyncIterator[None]:
+    """Its process does not run; its kernel still takes every packet."""
+    lab.signal(engine, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        lab.signal(engine, signal.SIGCONT)
+
+
+@asynccontextmanager
+async def stuck(lab: Lab, engine: str) -> AsyncIterator[None]:
+    """It answers `/health`, takes requests, and nothing advances."""
+    await lab.sim(engine, freeze=True)
+    try:
+        yield
+    finally:
+        await lab.sim(engine, freeze=False)
+
+
+@asynccontextmanager
+async def blackholed(lab: Lab, engine: str) -> AsyncIterator[None]:
+    """No packet reaches it or comes from it, on loopback, and nobody is told."""
+    port = str(urlsplit(lab.engines[engine]).port)
+    rules = [["-p", "tcp", way, port, "-j", "DROP"] for way in ("--dport", "--sport")]
+    try:
+        for rule in rules:
+            await asyncio.to_thread(_iptables, "-I", rule)
+        yield
+    finally:
+        for rule in rules:
+            await asyncio.to_thread(_iptables, "-D", rule)
+
+
+def need_iptables() -> None:
+    """Skip where packets cannot be dropped."""
+    if not shutil.which("iptables") or subprocess.run(["iptables", "-L"], capture_output=True, check=False).returncode:
+        pytest.skip("needs iptables and CAP_NET_ADMIN")
+
+
+def _iptables(verb: str, rule: list[str]) -> None:
+    # Not checked: taking out what was never put in is no problem, and putting in is seen by the test.
+    subprocess.run(["iptables", "-w", "5", verb, "INPUT", "-i", "lo", *rule], capture_output=True, check=False)
