@@ -25,7 +25,7 @@ options:
     elements: dict
     required: true
   models:
-    description: Models of the stack, with C(source) and C(weights_staged).
+    description: Models of the stack, with C(source), C(weights_staged) and C(adapters).
     type: list
     elements: dict
     required: true
@@ -216,6 +216,23 @@ def engines_of(services: Sequence[Mapping[str, Any]], models: Sequence[Mapping[s
     ]
 
 
+def adapters_missing(services: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Folders of adapters that the engines of this host would not find, one sentence each."""
+    here = {service["model"] for service in services}
+    folders = {
+        adapter["source"]: f"{model['name']}: adapter {adapter['name']}"
+        for model in models
+        if model["name"] in here
+        for adapter in model.get("adapters", [])
+        if adapter["source"].startswith("/")
+    }
+    return [
+        f"{what}: {folder}/adapter_config.json is not there: the adapter's folder is needed on this host; copy it"
+        for folder, what in folders.items()
+        if not (Path(folder) / "adapter_config.json").exists()
+    ]
+
+
 def look(engines: Sequence[Engine], cache: Path) -> Host:
     """What the host has of what the engines need."""
     return Host(
@@ -248,7 +265,8 @@ def main() -> None:
         values["gpu_memory_share"], values["cpu_kv_cache_gib"], values["cpu_overhead_gib"], values["disk_reserve_gib"]
     )
     host = look(engines, Path(values["cache_directory"]))
-    module.exit_json(changed=False, problems=problems(engines, values["running"], host, limits))
+    found = problems(engines, values["running"], host, limits)
+    module.exit_json(changed=False, problems=[*found, *adapters_missing(values["engines"], values["models"])])
 
 
 if __name__ == "__main__":

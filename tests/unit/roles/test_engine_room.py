@@ -86,3 +86,19 @@ def test_weights_on_disk_are_measured_in_folder_and_hub_cache(tmp_path: Path) ->
     (hub / "blobs/0").write_bytes(b"x" * 500)
     (hub / "snapshots/1/weights").symlink_to("../../blobs/0")
     assert room.weights_on_disk("a/b", tmp_path) == 500
+
+
+def test_folder_of_an_adapter_must_be_on_the_host(tmp_path: Path) -> None:
+    """Only for models this host serves, and only for folders: what is at the hub is fetched."""
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "adapter_config.json").write_text("{}")
+    adapters = [{"name": name, "source": str(tmp_path / name)} for name in ("there", "missing")]
+    models = [
+        {"name": "tiny", "adapters": [*adapters, {"name": "hub", "source": "acme/lora"}]},
+        {"name": "other", "adapters": [{"name": "elsewhere", "source": "/nowhere"}]},
+        {"name": "bare"},
+    ]
+    services = [{"name": f"engine-tiny-{number}", "model": "tiny"} for number in range(2)]
+    [found] = room.adapters_missing(services, models)
+    assert found.startswith("tiny: adapter missing: ")
+    assert "missing/adapter_config.json is not there" in found
