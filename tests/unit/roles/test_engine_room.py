@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,7 +94,7 @@ def test_folder_of_an_adapter_must_be_on_the_host(tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "adapter_config.json").write_text("{}")
     adapters = [{"name": name, "source": str(tmp_path / name)} for name in ("there", "missing")]
-    models = [
+    models: list[dict[str, Any]] = [
         {"name": "tiny", "adapters": [*adapters, {"name": "hub", "source": "acme/lora"}]},
         {"name": "other", "adapters": [{"name": "elsewhere", "source": "/nowhere"}]},
         {"name": "bare"},
