@@ -140,7 +140,7 @@ def inside(tally: Tally, fleet: FleetSnapshot) -> Iterator[Family]:
         yield counter(name, f"Fleet: {name.replace('_', ' ')}.", count)
     yield counter("internal_errors", "Questions answered with nothing because of a fault here.", tally.internal_errors)
     yield gauge("spop_connections", "Open connections from the edge.", tally.spop_connections)
-    ends = [(labels(status=str(status.value)), count) for status, count in tally.spop_ends.items()]
+    ends = [(labels(status=str(int(status))), count) for status, count in tally.spop_ends.items()]
     yield counters("spop_disconnects", "Connections ended with a DISCONNECT, by status.", ends)
 
 

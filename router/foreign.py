@@ -1,9 +1,14 @@
 """What other routers have sent to the engines, told to the fleet: those of this host, and those of others."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
 
 from router.fleet import Fleet
 from router.gossip import Gossip
+from router.metrics import PREFIX
 from router.shared import Load, Shared
 
 _NONE: Load = (0, 0)
@@ -48,6 +53,16 @@ class Foreign:
                 self._fleet.foreign(engine, *load)
         self._told = {engine: load for engine, load in found.items() if load != _NONE}
 
+    @property
+    def shared(self) -> bool:
+        """Whether load is shared with the other routers of this host."""
+        return self._shared is not None and self._shared.up
+
+    @property
+    def peers(self) -> int:
+        """How many routers of other hosts were heard of lately."""
+        return self._gossip.up(self._clock()) if self._gossip is not None else 0
+
     def close(self) -> None:
         """Let go of what is shared."""
         if self._shared is not None:
@@ -60,3 +75,20 @@ def _sum(near: Mapping[str, Load], far: Mapping[str, Load]) -> dict[str, Load]:
         here = found.get(engine, _NONE)
         found[engine] = (here[0] + tokens, here[1] + requests)
     return found
+
+
+class ForeignMetrics(Collector):
+    """Whether others are heard, as Prometheus families."""
+
+    def __init__(self, foreign: Foreign) -> None:
+        self._foreign = foreign
+
+    def describe(self) -> Iterable[Metric]:
+        """Return nothing: names are known without a scrape."""
+        return ()
+
+    def collect(self) -> Iterator[Metric]:
+        """Build the families."""
+        shared, peers = self._foreign.shared, self._foreign.peers
+        yield GaugeMetricFamily(f"{PREFIX}_load_shared", "1 when load is shared with this host's routers.", shared)
+        yield GaugeMetricFamily(f"{PREFIX}_peers_heard", "Routers of other hosts whose load is known.", peers)

@@ -16,7 +16,7 @@ from router.edge import EdgeKeeper
 from router.edge_metrics import EdgeMetrics
 from router.edge_socket import EdgeSocket
 from router.fleet import EngineSnapshot, Fleet, FleetSettings, FleetSnapshot
-from router.foreign import Foreign
+from router.foreign import Foreign, ForeignMetrics
 from router.gossip import Gossip
 from router.health import Prober, Rhythm, Target
 from router.joined import Recent
@@ -77,6 +77,7 @@ class Parts:
         self.foreign = self._make_foreign(wanted, now)
         self.keeper = self._make_keeper(settings.edge.runtime_socket)
         self.metrics = registry(Exporter(self.tally, self.snapshot, self.prober.ages, self.door))
+        self.metrics.register(ForeignMetrics(self.foreign))
         if self.keeper:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
         self._mine = mine(settings.decider.index)
