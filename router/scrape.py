@@ -1,4 +1,4 @@
-"""What the router reads from an engine's `/metrics`: a few lines of many, in one pass. Pure; anything may come in."""
+"""What the router reads from an engine's `/metrics`: a few lines of many. Pure; anything may come in."""
 
 import math
 import re
@@ -16,8 +16,9 @@ _REQUESTS = {"vllm:num_requests_running", "vllm:num_requests_waiting"}
 _FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
 _CACHE = "vllm:cache_config_info"
 _STARTED = "process_start_time_seconds"
-_READ = "|".join(map(re.escape, sorted({*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE, _STARTED}))).encode()
-_LINE = re.compile(rb"^(" + _READ + rb")(?:\{([^\n]{0,8192})\})? ([0-9.eE+-]{1,32})\s*$", re.MULTILINE)
+_READ = "|".join(map(re.escape, (*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE, _STARTED))).encode()
+# A line feed in front, not an anchor: that is looked for ten times faster, and nearly all lines are not ours.
+_LINE = re.compile(rb"\n(" + _READ + rb")(?:\{([^\n]*)\})? ([0-9.eE+-]{1,32})[ \t\r]*(?=\n|$)")
 _SIZE = re.compile(rb'(?:^|,)(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,15})"')
 
 
@@ -43,7 +44,7 @@ def read_metrics(text: bytes) -> Scrape:
     """Read what is there; a line that only looks like one of ours is no line of ours."""
     values: dict[str, list[float]] = {}
     caches: list[int] = []
-    for name, labels, octets in _LINE.findall(text):
+    for name, labels, octets in _LINE.findall(b"\n" + text):
         if name == _CACHE.encode():
             caches.append(_cache_tokens(labels))
             continue
