@@ -16,9 +16,15 @@ _REQUESTS = {"vllm:num_requests_running", "vllm:num_requests_waiting"}
 _FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
 _CACHE = "vllm:cache_config_info"
 _STARTED = "process_start_time_seconds"
-_READ = "|".join(map(re.escape, (*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE, _STARTED))).encode()
+_VLLM = "|".join(name.removeprefix("vllm:") for name in (*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE))
 # A line feed in front, not an anchor: that is looked for ten times faster, and nearly all lines are not ours.
-_LINE = re.compile(rb"\n(" + _READ + rb")(?:\{([^\n]*)\})? ([0-9.eE+-]{1,32})[ \t\r]*(?=\n|$)")
+_LINE = re.compile(
+    rb"\n(vllm:(?:"
+    + _VLLM.encode()
+    + rb")|"
+    + _STARTED.encode()
+    + rb")(?:\{([^\n]*)\})? ([0-9.eE+-]{1,32})[ \t\r]*(?=\n|$)"
+)
 _SIZE = re.compile(rb'(?:^|,)(kv_cache_size_tokens|num_gpu_blocks|block_size)="(\d{1,15})"')
 
 
