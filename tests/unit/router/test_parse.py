@@ -191,7 +191,22 @@ def test_a_conversation_keeps_its_key_when_it_gets_long_or_shows_a_picture() -> 
         assert (ask.key, ask.stick, ask.source) == (short.key, short.stick, "fingerprint")
 
 
-@pytest.mark.parametrize("first", ['Hi {"a": [1]}, ' * 400, "x" * 60_000, "}, ] " * 30, 'say "user"', ""])
+@pytest.mark.parametrize("more", [{}, {"ts": 1}, {"cache": {"type": "x"}}, {"name": "user"}])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_later_turns_have_the_key_of_the_first_however_they_are_written(
+    more: dict[str, Any], indent: int | None
+) -> None:
+    """Spaces, and what else stands in a message, do not move the end of the beginning."""
+    messages = [HELLO[0] | more, HELLO[1] | more]
+    later = [*messages, {"role": "assistant", "content": "Hi"}, {"role": "user", "content": "?"}]
+    one, two = (read(json.dumps(chat(messages=turns), indent=indent).encode()) for turns in (messages, later))
+    assert (one.key, one.stick) == (two.key, two.stick)
+    assert one.stick == signed(b"Be kind.Hello")
+
+
+@pytest.mark.parametrize(
+    "first", ["ends with \\", '\\" }, ] \\', 'Hi {"a": [1]}, ' * 400, "x" * 60_000, "}, ] " * 30, 'say "user"', ""]
+)
 def test_later_turns_have_the_key_of_the_first_whatever_it_says(first: str) -> None:
     """The beginning is found among the octets, and found the same in every turn."""
     messages = [HELLO[0], {"role": "user", "content": first}]
