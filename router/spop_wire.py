@@ -24,11 +24,12 @@ _HEADER = Struct(">BI")  # type and flags
 _ONE_OCTET = tuple(bytes((number,)) for number in range(240))
 _SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION = 1, 3, 2
 _OFTEN = "ask admit begun id lease method path content_type session source tenant class size body server status head"
-_NAMES = {name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
+_NAMES = {bytes((len(name),)) + name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
 _REPEATED = frozenset(("server", "backend", "model", "why", "source"))  # variables of few values
 _REPEATED_VALUES = 4096
 _ACK_HEADER = _HEADER.pack(ACK, FIN)
 _NULL, _BOOL, _INT32, _UINT32, _INT64, _UINT64, _IPV4, _IPV6, _STRING, _BINARY = range(10)
+_SIGNED = (_INT32, _INT64)
 
 
 class Status(IntEnum):
@@ -100,10 +101,6 @@ def _read_other(head: int, buffer: bytes, at: int) -> tuple[Value, int]:
         return None, at
     if kind == _BOOL:
         return bool(head & 0x10), at
-    if kind <= _UINT64:
-        number, at = read_varint(buffer, at)
-        signed = kind in {_INT32, _INT64} and number >= 1 << 63
-        return number - (1 << 64) if signed else number, at
     if kind > _BINARY:
         raise SpopError(Status.INVALID, f"value type {kind} does not exist")
     end = at + (4 if kind == _IPV4 else 16)
@@ -115,33 +112,39 @@ def read_value(buffer: bytes, at: int) -> tuple[Value, int]:
     head = buffer[at]
     at += 1
     kind = head & 0x0F
+    if kind == _BINARY:
+        return _read_octets(buffer, at)
+    if _INT32 <= kind <= _UINT64:
+        number, at = read_varint(buffer, at)
+        return number - (1 << 64) if number >> 63 and kind in _SIGNED else number, at
     if kind == _STRING:
         octets, at = _read_octets(buffer, at)
         return _text(octets), at
-    if kind == _BINARY:
-        return _read_octets(buffer, at)
     return _read_other(head, buffer, at)
 
 
 def _read_pairs(buffer: bytes, at: int, count: int) -> tuple[dict[str, Value], int]:
-    """Read `count` names with their values. On every request's way: short strings are read in place."""
+    """Read `count` names with their values. On every request's way: what is common is read in place."""
     pairs: dict[str, Value] = {}
+    value: Value
     for _ in range(count):
-        size = buffer[at]
-        at += 1
-        if size >= 240:
-            size, at = read_varint(buffer, at - 1)
-        end = at + size
-        name = buffer[at:end]
-        if buffer[end] == _STRING and buffer[end + 1] < 240:
+        end = at + 1 + buffer[at]
+        name = _NAMES.get(buffer[at:end])
+        if name is None:
+            octets, end = _read_octets(buffer, at)
+            name = _text(octets)
+        head = buffer[end]
+        if head == _STRING and buffer[end + 1] < 240:
             at = end + 2 + buffer[end + 1]
             try:
-                value: Value = buffer[end + 2 : at].decode()
+                value = buffer[end + 2 : at].decode()
             except UnicodeDecodeError:
                 value = _text(buffer[end + 2 : at])
+        elif head == _NULL:
+            value, at = None, end + 1
         else:
             value, at = read_value(buffer, end)
-        pairs[_NAMES.get(name) or _text(name)] = value
+        pairs[name] = value
     return pairs, at
 
 
@@ -150,7 +153,7 @@ def read_messages(buffer: bytes, at: int, end: int) -> dict[str, dict[str, Value
     messages: dict[str, dict[str, Value]] = {}
     while at < end:
         name, at = _read_octets(buffer, at)
-        messages[_NAMES.get(name) or _text(name)], at = _read_pairs(buffer, at + 1, buffer[at])
+        messages[_text(name)], at = _read_pairs(buffer, at + 1, buffer[at])
     if at != end:
         raise SpopError(Status.INVALID, "a value ends after its frame")
     return messages
