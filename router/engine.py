@@ -44,11 +44,11 @@ class Engine:
         "wants",
     )
 
-    def __init__(self, settings: EngineSettings, wants: FleetSettings) -> None:
+    def __init__(self, settings: EngineSettings, wants: FleetSettings, epoch: int = 0) -> None:
         self.settings = settings
         self.wants = wants
         self.name = settings.name
-        self.health = Liveness(wants.limits)
+        self.health = Liveness(wants.limits, epoch)
         self.rate = PrefillRate(settings.prefill_tokens_per_second)
         self.ledger = Ledger()
         self.draining = False
@@ -57,7 +57,7 @@ class Engine:
         self.kv_usage = 0.0
         self.cache_tokens = DEFAULT_CACHE_TOKENS
         self._edge_empty_at: float | None = None
-        self.epoch_seen = 0
+        self.epoch_seen = epoch
         self.slot = 0
         self._busy: float | None = None
         self._progress: tuple[float, ...] | None = None

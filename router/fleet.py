@@ -68,7 +68,7 @@ class Fleet:
         self._index = PrefixIndex()
         self._ratios = Ratios(settings.characters_per_token)
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
-        self._unknown_begun = self._unknown_finished = 0
+        self._unknown_begun = self._unknown_finished = self._epochs = 0
         self._size_index()
 
     # ------------------------------------------------------------------------------------------------------- a request
@@ -246,8 +246,11 @@ class Fleet:
         """Take over new settings; engines that stay keep their health, load and drain flag, sessions their home."""
         old = self._engines
         self._settings = settings
+        # A new engine may have an old one's name: no belief of that one may look like one about this one.
+        self._epochs = max([self._epochs, *(engine.health.epoch + 1 for engine in old.values())])
         self._engines = {
-            wanted.name: _kept_or_new(old.get(wanted.name), wanted, settings) for wanted in settings.engines
+            wanted.name: _kept_or_new(old.get(wanted.name), wanted, settings, self._epochs)
+            for wanted in settings.engines
         }
         self._groups = _by_model(self._engines.values())
         for group in self._groups.values():
@@ -362,9 +365,9 @@ def _by_model(engines: Iterable[Engine]) -> dict[str, Group]:
     return {model: Group(tuple(found)) for model, found in members.items()}
 
 
-def _kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings) -> Engine:
+def _kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings, epoch: int) -> Engine:
     if old is None or (old.settings.url, old.settings.model) != (wanted.url, wanted.model):
-        return Engine(wanted, settings)
+        return Engine(wanted, settings, epoch)
     old.configure(wanted, settings)
     return old
 

@@ -85,9 +85,9 @@ class Liveness:
         "trial",
     )
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, epoch: int = 0) -> None:
         self.state = State.STARTING
-        self.epoch = 0
+        self.epoch = epoch
         self.failures = 0
         self.probe_failures = 0
         self.trial: str | None = None

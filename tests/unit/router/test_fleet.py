@@ -514,3 +514,17 @@ def test_new_settings_keep_what_stays() -> None:
     for request_id in ("r1", "r2", "r3", "s1", "s2", "s3"):
         fleet.finished(Outcome(request_id, gone, 502, "SH", retries=1, chosen=gone), 1.0)
     assert all((found.in_flight, found.uncached_tokens) == (0, 0) for found in fleet.snapshot(1.0).engines)
+
+
+@pytest.mark.parametrize("how", ["moved", "left and came back"])
+def test_another_engine_of_the_same_name_holds_nothing_of_what_the_old_one_held(how: str) -> None:
+    """A name is not a cache: what was believed of the old engine is void."""
+    fleet = fleet_of(1)
+    serve(fleet, ask("r1", prompt_tokens=5000))
+    elsewhere = replace(SETTINGS, engines=(replace(ENGINES[0], url="http://127.0.0.1/moved"),))
+    if how == "left and came back":
+        fleet.configure(replace(SETTINGS, engines=(OTHER,)))
+        elsewhere = replace(SETTINGS, engines=ENGINES[:1])
+    fleet.configure(elsewhere)
+    fleet.probe("a", UP, 2.0)
+    assert fleet.decide(ask("r2", prompt_tokens=5000), 2.0).uncached_tokens == 5000
