@@ -111,6 +111,16 @@ def test_engines_key_is_neither_in_the_plan_nor_in_the_compose_file() -> None:
     assert _engine()["env_file"] is None
 
 
+@pytest.mark.parametrize(("priorities", "sorted_by_priority"), [((0, 0), False), ((0, 5), True)])
+def test_engines_sort_by_priority_where_classes_have_one(priorities: tuple[int, int], sorted_by_priority: bool) -> None:
+    """vLLM refuses a priority unless it is told to sort by it; the edge then speaks for every request."""
+    classes = [{"name": f"class-{at}", "priority": priority} for at, priority in enumerate(priorities)]
+    planned = stackplan.plan(intent(router={"admission": {"classes": classes}}), one_host())
+    command = services(planned, "engine")[0]["command"]
+    assert ("--scheduling-policy" in command) is sorted_by_priority
+    assert stackplan.edge_config(planned, "box")["priorities"] is sorted_by_priority
+
+
 def test_trusted_fields_see_a_request_before_anything_else_of_ours() -> None:
     """vLLM puts each further middleware around those before it."""
     command = _engine()["command"]
@@ -150,10 +160,12 @@ def test_firewall_admits_the_edges_and_the_scraper_to_engines() -> None:
 def test_firewall_hides_metrics_and_admin_of_edges_and_leaves_clients_alone() -> None:
     """What a Prometheus elsewhere scrapes listens on the private address, for it alone; the edge's own port is free."""
     rules = stackplan.plan(intent(), fleet())["firewall"]["edge-2"]
-    assert {rule["service"]: (rule["port"], rule["sources"]) for rule in rules} == {
-        "router": (9902, ["10.0.0.2", "10.0.0.1"]),
-        "edge": (8405, ["10.0.0.2", "10.0.0.1"]),
-        "node-exporter": (9100, ["10.0.0.2", "10.0.0.1"]),
+    both = ["10.0.0.2", "10.0.0.1"]
+    assert {(rule["service"], rule["port"]): rule["sources"] for rule in rules} == {
+        ("router", 9902): both,
+        ("edge", 8405): both,
+        ("edge", 10000): both,
+        ("node-exporter", 9100): both,
     }
 
 
