@@ -315,7 +315,7 @@ class Fleet:
 
     def _watch(self, engine: Engine, now: float) -> None:
         """Eject an engine that has work and stands still."""
-        if engine.silent(now) and not engine.excused(now, *self._leases.waiting(engine)):
+        if engine.silent(now) and (engine.health.stalled or not engine.excused(now, *self._leases.waiting(engine))):
             engine.health.stands_still(now, may_eject=self._may_eject(engine))
             engine.changed()
 
