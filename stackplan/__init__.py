@@ -5,12 +5,14 @@ Everything here is a pure function of its arguments: no files, no network, no An
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, prometheus_config, router_config, router_configs
+from stackplan.guard import edge_secrets
 from stackplan.plan import PlanError, plan, problems
 
 __all__ = [
     "PlanError",
     "compose_project",
     "edge_config",
+    "edge_secrets",
     "plan",
     "problems",
     "prometheus_config",

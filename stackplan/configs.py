@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stackplan.derive import slug
+from stackplan.guard import guard_config, router_tenants
 from stackplan.services import KEYS, SHARED
 
 Plan = Mapping[str, Any]
@@ -44,6 +45,7 @@ def router_config(plan: Plan, host: str, index: int = 0) -> dict[str, Any]:
         "engines": [_engine(plan, service) for service in _kind(plan, "engine")],
         "routing": {key: mine[key] for key in _ROUTING},
         "admission": {key: value for key, value in mine["admission"].items() if value != []},
+        "tenants": router_tenants(plan),
         "sessions": {
             "headers": mine["session_headers"],
             "fields": mine["session_fields"],
@@ -58,7 +60,7 @@ def router_config(plan: Plan, host: str, index: int = 0) -> dict[str, Any]:
             **{key: mine[key] for key in ("stall_seconds", "slow_start_seconds")},
         },
         "leases": {"ttl_seconds": mine["lease_ttl_seconds"], "capacity": mine["lease_capacity"]},
-        "calibrate": {"enabled": mine["calibrate"] and index == 0, "tokens": mine["calibrate_tokens"]},
+        "calibrate": {"enabled": mine["calibrate"], "tokens": mine["calibrate_tokens"]},
         "edge": {"buffer_bytes": edge["buffer_bytes"], "runtime_socket": edge["runtime_socket"]},
         "proxy": {
             **{key: edge[key] for key in ("max_body_bytes", "retries")},
@@ -95,6 +97,7 @@ def edge_config(plan: Plan, host: str) -> dict[str, Any]:
         "models": [_model(plan, model) for model in plan["settings"]["models"]],
         "bindings_size": mine["bindings_size"],
         "bindings_ttl_seconds": mine["bindings_ttl_seconds"],
+        **guard_config(plan, host),
     }
 
 

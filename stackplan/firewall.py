@@ -8,8 +8,8 @@ from typing import Any
 
 from stackplan.model import Host, Listen, Service
 
-# Clients may reach the edge itself; Prometheus is bound where its operator put it.
-_PUBLIC = {("edge", "http"), ("prometheus", "http")}
+# Clients may reach the edge itself; Prometheus and the operators' listener are bound where somebody put them.
+_PUBLIC = {("edge", "http"), ("edge", "plain"), ("edge", "admin"), ("prometheus", "http")}
 
 
 def firewall(hosts: Sequence[Host], services: Sequence[Service]) -> dict[str, list[dict[str, Any]]]:
@@ -20,7 +20,7 @@ def firewall(hosts: Sequence[Host], services: Sequence[Service]) -> dict[str, li
     """
     return {
         host.name: [
-            {"service": service.name, "port": listen.port, "sources": _sources(host, hosts, service)}
+            {"service": service.name, "port": listen.port, "sources": _sources(host, hosts, service, listen)}
             for service in services
             if service.host == host.name
             for listen in service.ports
@@ -35,7 +35,9 @@ def _guarded(service: Service, listen: Listen) -> bool:
     return beyond and (service.kind, listen.name) not in _PUBLIC
 
 
-def _sources(host: Host, hosts: Sequence[Host], service: Service) -> list[str]:
+def _sources(host: Host, hosts: Sequence[Host], service: Service, listen: Listen) -> list[str]:
     groups = {"observe", "edge"} if service.kind in {"engine", "router"} else {"observe"}
+    if (service.kind, listen.name) == ("edge", "peers"):
+        groups = {"edge"}
     others = [other.address for other in hosts if groups & other.groups and other.name != host.name]
     return [host.address, *others]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
+from stackplan.guard import SECRETS, uses_tls
 from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Replica, Service
 from stackplan.settings import Settings
 
@@ -165,8 +166,18 @@ def _router_mounts(ground: Ground) -> list[Mount]:
 def _edge(ground: Ground, host: Host) -> Service:
     mine = ground.settings.edge
     metrics = mine.metrics_address or ground.inside(host)
-    url = f"http://{_reachable(mine.bind_address)}:{mine.bind_port}/health"
-    low = mine.bind_port < 1024
+    ports = [
+        Listen("http", mine.bind_address, mine.bind_port),
+        Listen("metrics", metrics, mine.metrics_port),
+        *_edge_listens(ground, host),
+    ]
+    guarded = uses_tls(mine.model_dump()) or mine.tenants or mine.admin.token_hash
+    # Probes do not speak TLS: they ask where metrics are read.
+    plain = (metrics, mine.metrics_port) if uses_tls(mine.model_dump()) else (mine.bind_address, mine.bind_port)
+    url = f"http://{_reachable(plain[0])}:{plain[1]}/health"
+    low = any(listen.port < 1024 for listen in ports)
+    needed = guarded or ground.settings.engines.api_key_enabled
+    secrets = [Mount(SECRETS, f"{ground.root}/secrets/edge")] if needed else []
     return Service(
         name="edge",
         kind="edge",
@@ -175,10 +186,11 @@ def _edge(ground: Ground, host: Host) -> Service:
         image=mine.image,
         entrypoint=["haproxy"],
         command=["-W", "-db", "-f", "/usr/local/etc/haproxy/haproxy.cfg"],
-        ports=[Listen("http", mine.bind_address, mine.bind_port), Listen("metrics", metrics, mine.metrics_port)],
+        ports=ports,
         mounts=[
             ground.config("edge", "/usr/local/etc/haproxy"),
             Mount(mine.runtime_socket.rsplit("/", 1)[0], "edge-run", "tmpfs", read_only=False),
+            *secrets,
         ],
         health=Health(_wget(url), url, 5, 3, 3, 10),
         # A HAProxy that stops keeps its event line to a router that has gone, and waits for it until it is killed.
@@ -190,6 +202,18 @@ def _edge(ground: Ground, host: Host) -> Service:
         cap_add=["NET_BIND_SERVICE"] if low else [],
         read_only=True,
     )
+
+
+def _edge_listens(ground: Ground, host: Host) -> list[Listen]:
+    """What an edge listens on besides clients and metrics."""
+    mine, found = ground.settings.edge, []
+    if uses_tls(mine.model_dump()) and mine.tls.redirect_port:
+        found.append(Listen("plain", mine.bind_address, mine.tls.redirect_port))
+    if mine.admin.token_hash:
+        found.append(Listen("admin", mine.admin.address, mine.admin.port))
+    if len(ground.in_group("edge")) > 1:
+        found.append(Listen("peers", host.address, mine.peers_port))
+    return found
 
 
 def _prometheus(ground: Ground, host: Host) -> Service:

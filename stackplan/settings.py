@@ -37,8 +37,13 @@ PATTERNS = {
     r"^(host|[0-9]+[mg])$": "host, or a size such as 16g",
     r"^[0-9]+\.[0-9]+$": "a version such as '3.0', quoted",
     r"^[a-z0-9][a-z0-9_-]{0,31}$": "up to 32 small letters, digits, _ and -",
+    r"^[0-9a-f]{64}$": "a SHA-256 digest in 64 small hexadecimal digits, as scripts/key writes it",
+    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "up to 64 letters, digits and . _ -",
+    r"^[A-Za-z0-9.-]+:[0-9]{1,5}$": "host:port",
 }
-_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION, _CLASS = PATTERNS
+_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION, _CLASS, _DIGEST, _TENANT, _ENDPOINT = (
+    PATTERNS
+)
 
 AbsolutePath = Annotated[str, Field(pattern=_PATH)]
 Name = Annotated[str, Field(pattern=_NAME)]
@@ -192,6 +197,38 @@ class Timeouts(Section):
     check_interval_seconds: Seconds = 1
 
 
+class Tls(Section):
+    """The certificate clients are shown; with neither a file nor `self_signed` the edge speaks plain HTTP."""
+
+    certificate: AbsolutePath | None = None
+    certificate_on: Literal["controller", "host"] = "controller"
+    self_signed: bool = False
+    hsts_seconds: Annotated[int, Field(ge=0, le=2 * 365 * 86400)] = 0
+    redirect_port: Port | None = None
+    acme_responder: Annotated[str, Field(pattern=_ENDPOINT)] | None = None
+
+
+class Tenant(Section):
+    """Who asks, known by keys of which only digests are written down. 0 is no limit; no models means all."""
+
+    name: Annotated[str, Field(pattern=_TENANT)]
+    key_hashes: list[Annotated[str, Field(pattern=_DIGEST)]]
+    models: list[Name] = []
+    requests_per_minute: Annotated[int, Field(ge=0)] = 0
+    concurrency: Annotated[int, Field(ge=0)] = 0
+    tokens_per_minute: Annotated[int, Field(ge=0)] = 0
+    priority_class: str = ""
+    cache_salt: bool = False
+
+
+class AdminListener(Section):
+    """The operators' own listener; without a token's digest there is none."""
+
+    address: Address = "127.0.0.1"
+    port: Port = 8406
+    token_hash: Annotated[str, Field(pattern=_DIGEST)] | None = None
+
+
 class Edge(Section):
     """HAProxy: where clients connect, and how much they may send."""
 
@@ -209,6 +246,10 @@ class Edge(Section):
     retries: Annotated[int, Field(ge=0, le=10)] = 3
     bindings_size: Count = 200_000
     bindings_ttl_seconds: Seconds = 3600
+    tls: Tls = Tls()
+    tenants: list[Tenant] = []
+    admin: AdminListener = AdminListener()
+    peers_port: Port = 10000
     timeouts: Timeouts = Timeouts()
 
 

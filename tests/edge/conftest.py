@@ -29,10 +29,15 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start a data plane of this test's own: engines per model, changes to the edge's configuration."""
     started: list[Stack] = []
 
-    def build(models: dict[str, int] | None = None, keep_alive_seconds: float = 600.0, **changes: Any) -> Stack:
+    def build(
+        models: dict[str, int] | None = None,
+        keep_alive_seconds: float = 600.0,
+        headers: dict[str, str] | None = None,
+        **changes: Any,
+    ) -> Stack:
         folder = tmp_path / f"stack-{len(started)}"
         folder.mkdir()
-        stack = Stack(folder, edge_config(models or {"tiny": 2}, **changes), keep_alive_seconds)
+        stack = Stack(folder, edge_config(models or {"tiny": 2}, **changes), keep_alive_seconds, headers or {})
         started.append(stack)
         stack.start()
         return stack

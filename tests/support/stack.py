@@ -94,10 +94,11 @@ def _slug(model: str) -> str:
     return model.replace("/", "-")
 
 
-def router_config(edge: dict[str, Any]) -> dict[str, Any]:
-    """The router's own file for the same engines."""
+def router_config(edge: dict[str, Any], index: int = 0) -> dict[str, Any]:
+    """The own file of one of the edge's routers, for the same engines."""
     return {
-        "listen": edge["deciders"][0],
+        "listen": edge["deciders"][index],
+        "decider": {"index": index, "of": len(edge["deciders"])},
         "models": [{"name": model["name"], "backend": model["backend"]} for model in edge["models"]],
         "engines": [
             {
@@ -132,12 +133,16 @@ def render(config: dict[str, Any], folder: Path) -> Path:
 
 @dataclass
 class Stack:
-    """Started processes by name, and what a client of them does."""
+    """Started processes by name, and what a client of them does.
+
+    `headers` go with the first requests; `engines_run`: the engines are another stack's.
+    """
 
     folder: Path
     config: dict[str, Any]
     engine_keep_alive_seconds: float = 600.0
     headers: dict[str, str] = field(default_factory=dict)
+    engines_run: bool = False
     engines: dict[str, Child] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -150,26 +155,33 @@ class Stack:
             "runtime_socket": str(self.folder / "admin.sock"),
         }
         path = render(self.config, self.folder)
-        settings = self.folder / "router.yml"
-        settings.write_text(yaml.safe_dump(router_config(self.config)))
+        self.routers = [self._router(index) for index in range(len(self.config["deciders"]))]
         self.edge = Child([program, "-W", "-db", "-f", str(path)], self.folder / "edge.log")
-        self.router = Child([sys.executable, "-m", "router", "--config", str(settings)], self.folder / "router.log")
+        self.router = self.routers[0]
         for server in (server for model in self.config["models"] for server in model["servers"]):
             argv = [sys.executable, "-m", "tests.support.upstream", server["name"], str(server["port"])]
+            self.ports[server["name"]] = server["port"]
+            if self.engines_run:
+                continue
             self.engines[server["name"]] = Child(
                 [*argv, str(self.engine_keep_alive_seconds)], self.folder / f"{server['name']}.log"
             )
-            self.ports[server["name"]] = server["port"]
+
+    def _router(self, index: int) -> Child:
+        name = f"router-{index}" if index else "router"
+        settings = self.folder / f"{name}.yml"
+        settings.write_text(yaml.safe_dump(router_config(self.config, index)))
+        return Child([sys.executable, "-m", "router", "--config", str(settings)], self.folder / f"{name}.log")
 
     def start(self) -> None:
         """Start everything and wait until the router decides."""
-        for child in (*self.engines.values(), self.router, self.edge):
+        for child in (*self.engines.values(), *self.routers, self.edge):
             child.start()
         self.until_decided()
 
     def stop(self) -> None:
         """End everything, whatever state it is in."""
-        for child in (self.edge, self.router, *self.engines.values()):
+        for child in (self.edge, *self.routers, *self.engines.values()):
             child.stop()
 
     def until_decided(self) -> None:

@@ -76,6 +76,7 @@ class Engine:
         return answer.result()
 
     async def _get(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+        self.counts["gets"] += request.path not in {"/stats", "/health", "/metrics"}
         body = dict(self.counts) if request.path == "/stats" else {"engine": self.name, "path": request.path}
         writer.write(_whole(200, body))
         await writer.drain()

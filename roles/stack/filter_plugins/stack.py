@@ -39,6 +39,7 @@ class FilterModule:
             "stack_plan": _of_plain(stackplan.plan),
             "stack_router_config": _of_plain(stackplan.router_config),
             "stack_router_configs": _of_plain(stackplan.router_configs),
+            "stack_edge_secrets": _of_plain(stackplan.edge_secrets),
             "stack_edge_config": _of_plain(stackplan.edge_config),
             "stack_prometheus_config": _of_plain(stackplan.prometheus_config),
             "stack_compose_project": _of_plain(stackplan.compose_project),
