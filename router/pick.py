@@ -114,14 +114,13 @@ def pick(
     home = _home(engines, binding) if binding is not None else None
     if home is not None and binding is not None and binding.strict and home.available and not home.draining:
         return _stay(ask, home, known, rule)
-    best, least = _cheapest(ask, engines, known, rule)
+    best, tokens, seconds, home_tokens, home_seconds = _prices(ask, engines, home, known, rule)
     if best is None:
         raise _refusal(ask, engines)
-    why = Why.NEW if home is None else _why(home, known, rule, least)
-    if home is not None and why is Why.HOME:
-        best = home
-    tokens = known.uncached(best)
-    return Choice(best.name, why, tokens, cost(best, tokens, rule), rebind=why is Why.NEW or why is Why.SPILL)
+    why = Why.NEW if home is None else _why(home, home_seconds, seconds + rule.gate_seconds)
+    if why is Why.HOME and home is not None:
+        return Choice(home.name, why, home_tokens, home_seconds, rebind=False)
+    return Choice(best.name, why, tokens, seconds, rebind=why is Why.NEW or why is Why.SPILL)
 
 
 def uncached(prompt_tokens: int, held: int) -> int:
@@ -188,10 +187,15 @@ def _home(engines: Sequence[EngineView], binding: Binding) -> EngineView | None:
     return None
 
 
-def _cheapest(ask: Ask, engines: Sequence[EngineView], known: _Known, rule: Rule) -> tuple[EngineView | None, float]:
-    """The engine that could answer first, and its price. On every request's way: `cost`, written out."""
+def _prices(
+    ask: Ask, engines: Sequence[EngineView], home: EngineView | None, known: _Known, rule: Rule
+) -> tuple[EngineView | None, int, float, int, float]:
+    """The engine that could answer first, and what it and the home must compute and cost: `cost`, written out.
+
+    On every request's way. A home that may not be given work costs infinitely much.
+    """
     best: EngineView | None = None
-    least, claim = math.inf, 0
+    least, fewest, home_seconds, home_tokens, claim = math.inf, 0, math.inf, 0, 0
     held, epochs, prompt_tokens, kv_weight = known.tokens, known.epochs, known.prompt_tokens, rule.kv_weight
     one = min(prompt_tokens, 1)
     for engine in engines:
@@ -202,17 +206,18 @@ def _cheapest(ask: Ask, engines: Sequence[EngineView], known: _Known, rule: Rule
             tokens -= known.held(engine) if epochs else held[engine.name]
             tokens = tokens if tokens > 0 else one
         seconds = (engine.uncached_in_flight + tokens) / engine.prefill_tokens_per_second
-        if seconds > least:
+        if seconds > least and engine is not home:
             continue
-        kv = engine.kv_usage
-        if kv:
-            kv = kv if kv < _KV_FULL else _KV_FULL
-            seconds += kv_weight * kv / (1.0 - kv)
+        kv = engine.kv_usage if engine.kv_usage < _KV_FULL else _KV_FULL
+        seconds += kv_weight * kv / (1.0 - kv)
+        if engine is home:
+            home_seconds, home_tokens = seconds, tokens
         if best is None or seconds < least:
-            best, least, claim = engine, seconds, 0
+            best, least, fewest, claim = engine, seconds, tokens, 0
         elif seconds == least:
             best, claim = _first(best, claim, engine, ask.key)
-    return best, least
+            fewest = tokens if best is engine else fewest
+    return best, fewest, least, home_tokens, home_seconds
 
 
 def _first(best: EngineView, claim: int, other: EngineView, key: int) -> tuple[EngineView, int]:
@@ -233,15 +238,12 @@ def _stay(ask: Ask, home: EngineView, known: _Known, rule: Rule) -> Choice:
     return Choice(home.name, Why.HOME, tokens, cost(home, tokens, rule), rebind=False)
 
 
-def _why(home: EngineView, known: _Known, rule: Rule, least: float) -> Why:
+def _why(home: EngineView, seconds: float, most: float) -> Why:
     if home.draining:
         return Why.DRAIN
     if not home.available:
         return Why.EJECT
-    if home.full:
-        return Why.SPILL
-    seconds = cost(home, known.uncached(home), rule)
-    return Why.HOME if seconds <= least + rule.gate_seconds else Why.SPILL
+    return Why.HOME if seconds <= most and not home.full else Why.SPILL
 
 
 def _refusal(ask: Ask, engines: Sequence[EngineView]) -> NoEngine | Saturated:
