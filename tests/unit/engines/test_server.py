@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import ClientSession, FormData, web
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.engines.config import from_argv
@@ -238,3 +238,17 @@ async def test_metrics_have_vllms_names_and_count_tokens() -> None:
     assert samples["vllm:cache_config_info"].labels["kv_cache_size_tokens"] == "4096"
     assert {"vllm:num_requests_running", "vllm:num_requests_waiting", "vllm:kv_cache_usage_perc"} <= samples.keys()
     assert "process_start_time_seconds" in samples
+
+
+async def test_speech_is_a_form_with_a_file() -> None:
+    """The file's bytes are heard, whole or streamed; another model is not served."""
+    async with running() as engine:
+        for model, stream, status, part in (
+            ("sim", "false", 200, b"3000 bytes heard"),
+            ("sim", "true", 200, b"data: [DONE]"),
+            ("other", "false", 404, b"does not exist"),
+        ):
+            form = FormData({"model": model, "stream": stream})
+            form.add_field("file", bytes(3000), filename="speech.wav", content_type="audio/wav")
+            async with engine.client.post("/v1/audio/transcriptions", data=form) as response:
+                assert (response.status, part in await response.read()) == (status, True)
