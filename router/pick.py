@@ -107,8 +107,7 @@ def pick(
     that may are at their cap.
 
     `held`: the tokens of this prompt that each engine is believed to hold, by an index of their caches; engines that
-    are not in it hold none. None: no index knows this prompt, and what the binding says of the last turn counts; else
-    that counts only of an engine that holds every block the index could see.
+    are not in it hold none. None: no index knows this prompt, and what the binding says of the last turn counts.
     """
     known = _Known(ask, binding, held)
     home = _home(engines, binding) if binding is not None else None
@@ -159,16 +158,9 @@ class _Known:
         self.prompt_tokens = ask.prompt_tokens
         self.tokens = held or _NOTHING
         self.epochs: Mapping[str, int] = _NOTHING
-        if binding is None:
-            return
-        # An index knows a prompt as far as its last block. Of who holds all of that, the last turn may tell more.
-        beliefs = binding.beliefs
-        if held is not None:
-            seen = ask.ends[-1] if ask.ends else math.inf
-            beliefs = tuple([one for one in beliefs if held.get(one.engine) == seen and one.tokens > seen])
-        if beliefs:
-            self.tokens = {**self.tokens, **{belief.engine: belief.tokens for belief in beliefs}}
-            self.epochs = {belief.engine: belief.epoch for belief in beliefs}
+        if held is None and binding is not None:
+            self.tokens = {belief.engine: belief.tokens for belief in binding.beliefs}
+            self.epochs = {belief.engine: belief.epoch for belief in binding.beliefs}
 
     def held(self, engine: EngineView) -> int:
         """Tokens of this prompt that `engine` holds."""

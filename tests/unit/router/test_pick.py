@@ -110,15 +110,6 @@ def test_an_index_that_knows_better_overrides_the_last_turn() -> None:
     assert pick(ask(prompt_tokens=8000), engines, held, RULE, {"b": 7000}) == Choice("b", Why.SPILL, 1000, 0.125, True)
 
 
-@pytest.mark.parametrize(("held", "uncached_tokens"), [(32_000, 1000), (31_000, 70_000 - 31_000)])
-def test_behind_the_last_block_the_last_turn_tells_what_is_cached(held: int, uncached_tokens: int) -> None:
-    """The edge shows only the beginning of a long prompt: whoever holds all of that may hold more of this session."""
-    wanted = replace(ask(prompt_tokens=70_000), blocks=(1, 2), ends=(16_000, 32_000))
-    last_turn = Binding("a", (Belief("a", 0, 69_000), Belief("b", 0, 50_000)))
-    choice = pick(wanted, [idle("a"), idle("b")], last_turn, RULE, {"a": held})
-    assert (choice.engine, choice.uncached_tokens) == ("a", uncached_tokens)
-
-
 def test_pick_sends_a_new_session_to_the_engine_that_holds_its_beginning() -> None:
     """A shared prompt is worth its prefill, until the queue there costs more: then it is copied."""
     asked, shared = ask(prompt_tokens=8000), {"a": 6000}
