@@ -239,7 +239,7 @@ async def test_session_is_decided_whole_and_kept_by_the_router(edge: Edge, octet
     assert metrics["ironrack_router_internal_errors_total"] == 0
     assert metrics['ironrack_router_key_sources_total{source="x-session-id"}'] >= 6
     assert sum(value for name, value in metrics.items() if "spop_disconnects" in name and '"0"' not in name) == 0
-    assert metrics[f'ironrack_router_outcomes_total{{class="2xx",engine="{engine}"}}'] >= 6
+    assert metrics[f'ironrack_router_outcomes_total{{engine="{engine}",class="2xx"}}'] >= 6
     assert metrics['ironrack_router_engine_kv_usage_ratio{engine="engine-a",model="tiny"}'] == 0.25
 
 
