@@ -38,7 +38,7 @@ _RETRIED_STATUS = 503
 _FORM = "multipart/form-data"
 _RESPONSES = "/v1/responses"
 _HEAD_OCTETS = 512
-_SHUTDOWN_SECONDS = 30.0
+_SHUTDOWN_SECONDS = 8.0  # for streams under way; a container that is stopped has ten
 _LINGER_SECONDS = 1.0  # for the rest of a body that was refused before its end
 
 
@@ -124,7 +124,10 @@ class Proxy:
                 return await self._serve(await self._take(request, room))
         except Refused as refused:
             self._tally.carried["refused"] += 1
+            self._tally.refused(refused.status, refused.code)
             return _refusal(refused, request)
+        except ConnectionResetError:
+            return web.Response(status=_CLIENT_LEFT)
         except Exception:
             self._tally.fault(logger, "a request could not be passed on")
             return _refusal(_failed(), request)
@@ -206,24 +209,24 @@ class Proxy:
 
     async def _begin(self, job: _Job) -> Begun:
         """The beginning of an answer, of the chosen engine or of another. Raises Refused when none gave one."""
-        engine = self._next(job)
-        while engine is not None:
+        engine = self._chosen(job)
+        while True:
             job.tried.append(engine.name)
-            other = self._next(job) if job.ticket.retries and len(job.tried) <= self._settings.retries else None
             try:
                 begun = await self._try(job, engine)
             except Failed as failed:
                 job.termination = failed.termination
-                if other is None or not failed.again:
+                other = self._other(job) if failed.again else None
+                if other is None:
                     raise _unanswered(engine.name, failed) from failed
             else:
-                if begun.answer.status != _RETRIED_STATUS or other is None:
+                other = self._other(job) if begun.answer.status == _RETRIED_STATUS else None
+                if other is None:
                     job.termination = "--"
                     return begun
                 begun.answer.close()
             self._tally.carried["retried"] += 1
             engine = other
-        raise _unanswered(job.ticket.choice.engine, Failed("SC", "is not configured any more"))
 
     async def _try(self, job: _Job, engine: EngineSnapshot) -> Begun:
         assert self._http is not None
@@ -233,11 +236,18 @@ class Proxy:
         url = URL(engine.url + job.request.raw_path, encoded=True)
         return await begin(self._http, url, headers, job.body, self._settings.times)
 
-    def _next(self, job: _Job) -> EngineSnapshot | None:
-        """The chosen engine, then of those that were not tried yet the one with the fewest requests."""
+    def _chosen(self, job: _Job) -> EngineSnapshot:
+        name = job.ticket.choice.engine
+        for engine in self._fleet.snapshot(time.monotonic()).engines:
+            if engine.name == name:
+                return engine
+        raise _unanswered(name, Failed("SC", "is not configured any more"))
+
+    def _other(self, job: _Job) -> EngineSnapshot | None:
+        """Of the engines not tried yet the one with the fewest requests; None: there is none, or no try is left."""
+        if not job.ticket.retries or len(job.tried) > self._settings.retries:
+            return None
         engines = self._fleet.snapshot(time.monotonic()).engines
-        if not job.tried:
-            return next((each for each in engines if each.name == job.ticket.choice.engine), None)
         able = (each for each in engines if each.model == job.ask.model and each.available)
         return min((each for each in able if each.name not in job.tried), key=lambda each: each.in_flight, default=None)
 
