@@ -90,7 +90,9 @@ def _around(seen: bytes, holder: str) -> Body | None:
     if front is None:
         return None
     members, start = front
-    back = _back(seen, start) if seen[start] == _LIST else None  # a text's end looks like any other's
+    if seen[start] != _LIST:
+        return None  # a text's end looks like any other's
+    back = _behind_last_message(seen, start) if "model" in members else _from_model(seen, start)
     if back is None or holder in back[0]:
         return None
     return Body(members | back[0], memoryview(seen)[start : back[1]], cut=False)
@@ -122,13 +124,18 @@ def _start(seen: bytes, at: int) -> int:
     return at + 8 - len(value) if len(seen) >= at + 8 else 0
 
 
-def _back(seen: bytes, start: int) -> tuple[Members, int] | None:
-    """The members after the prompt, and where it ends."""
+def _from_model(seen: bytes, start: int) -> tuple[Members, int] | None:
+    """As clients write it: the messages, and then at once the model and everything else."""
     at = seen.rfind(_MODEL, max(start, len(seen) - _BACK))
-    if at >= 0:
-        found = _before_model(seen, at)
-        if found is not None:
-            return found
+    gap = _BETWEEN.search(seen, max(at - _MOST_SPACE, 0), at) if at >= 0 else None
+    members = _decoded(b"{" + seen[at:]) if gap is not None else None
+    if gap is None or members is None:
+        return _behind_last_message(seen, start)
+    return members, gap.end(1)
+
+
+def _behind_last_message(seen: bytes, start: int) -> tuple[Members, int] | None:
+    """The members after the prompt, and where it ends: at a bracket with whole members behind it, a message before."""
     end, lowest = len(seen), max(start, len(seen) - _TAIL)
     for _ in range(_MOST_TRIES):
         end = seen.rfind(b"]", lowest, end)
@@ -138,13 +145,6 @@ def _back(seen: bytes, start: int) -> tuple[Members, int] | None:
         if members is not None and _ends_a_message(seen, start, end):
             return members, end + 1
     return None
-
-
-def _before_model(seen: bytes, at: int) -> tuple[Members, int] | None:
-    """As clients write it: the messages, and then at once the model and everything else."""
-    gap = _BETWEEN.search(seen, max(at - _MOST_SPACE, 0), at)
-    members = _decoded(b"{" + seen[at:]) if gap is not None else None
-    return (members, gap.end(1)) if gap is not None and members is not None else None
 
 
 def _after(seen: bytes, at: int) -> Members | None:

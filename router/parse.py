@@ -17,7 +17,8 @@ from router.blocks import chain, ends
 from router.body import Body, Members, read_body
 from router.errors import NeedsProxy, Refused, shown
 from router.multipart import read_model
-from router.prompt import FORMS, PATHS, Api, Prompt, is_text, opening, read_prompt
+from router.opening import opening
+from router.prompt import FORMS, PATHS, Api, Prompt, is_text, read_prompt
 from router.session import Whose, chained, first_named, key, lengths_first, named, octets, response_key, seed, stick
 from router.truncated import mend
 

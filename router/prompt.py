@@ -25,11 +25,6 @@ _MEDIA_NAMED = re.compile(rb'"type"\s*:\s*"(?:image|input_image|input_audio|inpu
 _END_OCTETS = 2048
 _SAMPLES, _ROUND = 128, 210  # a step with no small divisor: a text that repeats itself is seen at all its places
 _ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
-_OPENING_OCTETS = 16_384
-_MOST_TRIES = 16
-_MOST_SPACE = 256
-_BACKSLASH = ord("\\")
-_AFTER_MESSAGE = (b",", b"]")
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
 
@@ -134,65 +129,6 @@ def is_text(prompt: memoryview, *, list_needed: bool) -> bool:
 def _names_media(octets: bytes, start: int) -> bool:
     """Whether a part of a message says that it is no text; parts stand in lists."""
     return octets.find(b"[", start) >= 0 and b'"type"' in octets and _MEDIA_NAMED.search(octets) is not None
-
-
-class _Turn(msgspec.Struct, gc=False):
-    role: Any = None
-    content: Any = None
-
-
-_TURNS = msgspec.json.Decoder(list[_Turn])
-
-
-def opening(path: str, prompt: memoryview) -> tuple[bytes, bytes] | None:
-    """The octets of the messages up to the first user message, and what the edge can see of them.
-
-    None where they are not plain to see. Which it is depends on the beginning alone, so every turn finds the same.
-    """
-    octets = bytes(prompt[:_OPENING_OCTETS])
-    found, tries = _first_user(octets, _MOST_TRIES)
-    if found is None and tries and len(prompt) > _OPENING_OCTETS:
-        octets = bytes(prompt)
-        found, tries = _first_user(octets, _MOST_TRIES)
-    return None if found is None else (octets[: found[0]], _seen_by_edge(path, found[1]))
-
-
-def _first_user(octets: bytes, tries: int) -> tuple[tuple[int, list[_Turn]] | None, int]:
-    """Where the first user message ends, with the messages up to it; and how many tries are left."""
-    at = octets.find(b'"user"') if octets.startswith(b"[") else -1
-    while at >= 0 and tries:
-        at = octets.find(b"}", at) + 1
-        if not at:
-            break
-        if _may_end_message(octets, at):
-            tries -= 1
-            turns = _turns(octets[:at] + b"]")
-            if turns and turns[-1].role == "user":
-                return (at, turns), tries
-    return None, tries
-
-
-def _may_end_message(octets: bytes, at: int) -> bool:
-    """Whether the brace before `at` may be the end of a message: not, if an escaped quote or no joint is around it."""
-    after = octets[at : at + 1]
-    if after.isspace():
-        after = octets[at : at + _MOST_SPACE].lstrip()[:1]
-    return after in _AFTER_MESSAGE and not (octets[at - 3 : at - 1] == b'\\"' and octets[at - 4] != _BACKSLASH)
-
-
-def _turns(octets: bytes) -> list[_Turn] | None:
-    try:
-        return _TURNS.decode(octets)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _seen_by_edge(path: str, turns: list[_Turn]) -> bytes:
-    """The first content; of a chat also the second, where the first is the system's."""
-    first = _bytes(turns[0].content)
-    if path == "/v1/chat/completions" and turns[0].role in _SYSTEM and len(turns) > 1:
-        return first + _bytes(turns[1].content)
-    return first
 
 
 def _chat(body: dict[str, Any], longest: int) -> Prompt:
