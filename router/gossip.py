@@ -58,7 +58,7 @@ class Gossip:
     """Asks peers for ever; `peers` are base URLs of their HTTP sides."""
 
     def __init__(self, peers: Iterable[str], clock: Callable[[], float]) -> None:
-        self._peers = tuple(peers)
+        self.peers = tuple(peers)
         self._clock = clock
         self._heard: dict[str, Heard] = {}
         self._loops: dict[str, asyncio.Task[None]] = {}
@@ -67,8 +67,8 @@ class Gossip:
 
     def configure(self, peers: Iterable[str]) -> None:
         """Ask these peers from now on."""
-        self._peers = tuple(peers)
-        for gone in [peer for peer in self._loops if peer not in self._peers]:
+        self.peers = tuple(peers)
+        for gone in [peer for peer in self._loops if peer not in self.peers]:
             self._loops.pop(gone).cancel()
             self._heard.pop(gone, None)
         self._start_loops()
@@ -96,7 +96,7 @@ class Gossip:
 
     def _start_loops(self) -> None:
         if self._start is not None:
-            for peer in self._peers:
+            for peer in self.peers:
                 if peer not in self._loops:
                     self._loops[peer] = self._start(peer)
 

@@ -75,6 +75,7 @@ class Parts:
         self.discovery = Discovery(self.catalogue, self.engines, changed=self._learnt, engine_key=engine_key)
         self.gossip = Gossip(wanted.peers, time.monotonic)
         self.foreign = self._make_foreign(wanted, now)
+        self.fleet.configure(self._gated(wanted))
         self.keeper = self._make_keeper(settings.edge.runtime_socket)
         self.metrics = registry(Exporter(self.tally, self.snapshot, self.prober.ages, self.door))
         self.metrics.register(ForeignMetrics(self.foreign))
@@ -113,14 +114,14 @@ class Parts:
         """Take over checked settings. What can fail is made first: then either all of it is swapped, or nothing."""
         now, wanted = time.monotonic(), _wanted(source.settings, source.engine_key)
         self._wanted = wanted
-        self.fleet.configure(wanted.fleet)
+        self.foreign.configure(wanted.engines, wanted.peers)
+        self.fleet.configure(self._gated(wanted))
         self.door.configure(wanted.door, now)
         self.prober.configure(wanted.targets, wanted.rhythm, wanted.engine_key)
         self.calibrator.configure(_calibration_tokens(wanted.settings), wanted.engine_key)
         self.tally.configure(**wanted.labels)
         self.catalogue.configure(wanted.offers)
         self.discovery.engine_key = wanted.engine_key
-        self.foreign.configure(wanted.engines, wanted.peers)
         self._learnt()
 
     def _learnt(self) -> None:
@@ -130,6 +131,12 @@ class Parts:
         parse = replace(wanted.parse, names=names, ratios=self.fleet.ratios)
         self.answers.configure(parse, wanted.backends, proxy=bool(wanted.settings.listen.proxy))
         self.proxy.configure(replace(wanted.proxy, parse=parse))
+
+    def _gated(self, wanted: Wanted) -> FleetSettings:
+        """The fleet's settings, without a gate where others of this host cannot be seen: they may fill any home."""
+        if wanted.settings.decider.of == 1 or self.foreign.shared:
+            return wanted.fleet
+        return replace(wanted.fleet, rule=replace(wanted.fleet.rule, gate_seconds=0.0))
 
     def _make_accounts(self, settings: Settings) -> Accounts:
         journal = self.journal if settings.log.decisions else None

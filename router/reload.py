@@ -156,7 +156,8 @@ class Reloader:
         try:
             self._apply(source)
         except Exception as error:
-            logger.exception("settings could not be applied")
+            logger.exception("settings could not be applied: the last good ones are taken over again")
+            self._take_back()
             self._refuse((f"{self._path.name}: found good, but {error!r} when it was applied",), asked=True)
             return
         self._source = source
@@ -164,6 +165,12 @@ class Reloader:
         number = self.generation.number + 1
         self.generation = Generation(str(self._path), source.digest, self._clock(), number, ())
         logger.info("settings of %s in force (%s)", self._path, source.digest[:12])
+
+    def _take_back(self) -> None:
+        try:
+            self._apply(self._source)
+        except Exception:
+            logger.exception("the last good settings could not be taken over again: restart this router")
 
     def _refuse(self, problems: tuple[str, ...], *, asked: bool) -> None:
         if problems == self.generation.problems and not asked:

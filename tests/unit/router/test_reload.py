@@ -172,13 +172,14 @@ async def test_new_key_is_taken_over_and_never_shown(watched: Watched, tmp_path:
 
 
 async def test_failure_while_applying_is_told_and_survived(tmp_path: Path) -> None:
-    """A fault of ours is a problem like any other; the next good file is taken over."""
+    """A fault of ours is a problem like any other: what was in force is again, and the next good file is taken over."""
     path = tmp_path / "router.yml"
     write(path, raw())
-    fails = iter([True, False])
+    applied: list[int] = []
 
-    def apply(_: Source) -> None:
-        if next(fails):
+    def apply(source: Source) -> None:
+        applied.append(len(source.settings.engines))
+        if applied == [3]:
             raise RuntimeError("no")
 
     reloader = Reloader(read(path), apply)
@@ -188,6 +189,7 @@ async def test_failure_while_applying_is_told_and_survived(tmp_path: Path) -> No
     write(path, raw(engines=4))
     await reloader.look()
     assert not reloader.generation.problems
+    assert applied == [3, 2, 4]
 
 
 async def test_asking_reads_again_without_waiting_for_the_clock(watched: Watched) -> None:
