@@ -11,7 +11,7 @@ from router.ratios import Ledger
 DEFAULT_CACHE_TOKENS = 100_000
 _EDGE_COUNTS_FOR = 3.0  # seconds
 _LONGEST_WAIT = 60  # seconds
-_SLOWEST_START = 0.2  # of the rate
+_SLOWEST_START = 0.2  # of the work
 
 __all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group"]
 
@@ -183,7 +183,7 @@ class Engine:
         is right: the end of those requests was lost.
         """
         idle = not waiting and self._busy == 0
-        return idle or now - self.health.advanced_at < 2 * heaviest / (self.rate.value * self._share)
+        return idle or now - self.health.advanced_at < 2 * heaviest / self.rate.value
 
     def changed(self) -> None:
         """Its next view is another than the last."""
@@ -203,7 +203,9 @@ class Engine:
         health = self.health
         in_flight = self.in_flight + self.foreign_in_flight
         uncached = self.uncached_tokens + self.foreign_uncached
-        rate = self.rate.value * self._share
+        if self._share < 1.0:
+            uncached = round(uncached / self._share)
+        rate = self.rate.value
         return EngineView(
             self.name,
             uncached,
@@ -244,6 +246,7 @@ class Engine:
             foreign_in_flight=self.foreign_in_flight,
             foreign_uncached_tokens=self.foreign_uncached,
             calibrated_tokens_per_second=self.rate.calibrated,
+            slow_start_share=self._share,
             stalled=health.stalled,
             ejections=health.ejections,
             eject_reason=health.eject_reason,
@@ -262,7 +265,11 @@ class Engine:
         return self.settings.max_requests or self.wants.max_requests
 
     def _ramp(self, now: float) -> float:
-        """The share of its rate that an engine which came back counts with: it warms up under less than its load."""
+        """The share of its work that an engine which came back is given: it warms up under less than the whole.
+
+        What waits there counts for that much more, so it fills up sooner. An empty engine costs what it always does:
+        sessions whose home it is come home, but not all in one moment.
+        """
         since, over = self.health.returned_at, self.wants.slow_start_seconds
         if since is None or over <= 0 or now >= since + over:
             return 1.0

@@ -18,7 +18,7 @@ Rules:
 8. An engine at its cap is full: it gets nothing new until something there is done. Where all are full, a request is
    Saturated. An engine with nothing to do is never full, so that a prompt longer than any cap is served.
 9. The edge's own count is the truth about leases: an engine where it has nobody, twice in a row, holds none.
-10. An engine that comes back from an ejection or a restart counts with a growing share of its rate.
+10. An engine that comes back from an ejection or a restart is given a growing share of its work.
 11. Every map has a capacity and a time to live.
 """
 

@@ -27,7 +27,7 @@ class FleetSettings:
 
     `max_wait_seconds`: an engine with more prefill work than that is full; `max_requests`: and one with so many
     requests; 0 is no cap. `stall_seconds`: work and no sign of progress for so long eject an engine, 0 is never.
-    `slow_start_seconds`: how long an engine that came back takes to its full rate, 0 is at once. `index_enabled`:
+    `slow_start_seconds`: how long an engine that came back takes to its full share, 0 is at once. `index_enabled`:
     believe that an engine holds what other sessions' prompts began with. `characters_per_token`: until it is learnt.
     """
 
@@ -71,9 +71,10 @@ class EngineSnapshot:
     `state` is `draining` for a healthy engine that is being drained. `available`: it gets new work now; `full`: not
     now, because it has enough. `in_flight` and `uncached_tokens` are this decider's own, the `foreign` ones what other
     deciders put there. `prefill_tokens_per_second`: the rate decisions count with, `calibrated` the measured one it is
-    tracked from. `failures`: failed requests in a row; `probe_failures`: failed probes in a row. `stalled`: it has
-    work and does not advance. `ejections`: how often it was ejected, `eject_reason`: why the last time.
-    `cache_tokens`: what its KV cache holds, `index_tokens`: what it is believed to hold of other sessions' prompts.
+    tracked from. `slow_start_share`: below 1 while it warms up. `failures`: failed requests in a row;
+    `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance. `ejections`: how often it was
+    ejected, `eject_reason`: why the last time. `cache_tokens`: what its KV cache holds, `index_tokens`: what it is
+    believed to hold of other sessions' prompts.
     """
 
     name: str
@@ -93,6 +94,7 @@ class EngineSnapshot:
     foreign_in_flight: int = 0
     foreign_uncached_tokens: int = 0
     calibrated_tokens_per_second: float = 0.0
+    slow_start_share: float = 1.0
     stalled: bool = False
     ejections: int = 0
     eject_reason: str = ""

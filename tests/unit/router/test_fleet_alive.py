@@ -219,17 +219,52 @@ def test_ejections_nobody_asks_for_are_bounded() -> None:
 # ----------------------------------------------------------------------------------------------------------- slow start
 
 
-def test_an_engine_that_was_ejected_comes_back_slowly() -> None:
-    """A fifth of its rate at first, all of it after `slow_start_seconds`."""
-    fleet = fleet_of()
+def returned(settings: FleetSettings = SETTINGS) -> Fleet:
+    """Engine a was out and is back since second 10."""
+    fleet = fleet_of(settings=settings)
     for _ in range(3):
         fleet.probe("a", DOWN, 1.0)
     fleet.probe("a", UP, 10.0)
-    rates = []
+    return fleet
+
+
+def test_what_waits_at_an_engine_that_was_ejected_counts_for_more_at_first() -> None:
+    """Five times, then less, then once: it fills up slowly. Empty, it costs what it always does."""
+    fleet = returned()
+    for name in ("b", "c"):
+        fleet.drain(name)
+    costs = []
     for at in (10.0, 25.0, 40.0, 1000.0):
         fleet.expire(at)
-        rates.append(engine(fleet, "a").prefill_tokens_per_second)
-    assert rates == [pytest.approx(1600.0), pytest.approx(4800.0), 8000.0, 8000.0]
+        fleet.foreign("a", 0, 0)
+        empty = fleet.decide(ask("r", key=int(at), prompt_tokens=800), at).cost_seconds
+        fleet.finished(Outcome("r", "a", -1, "CH"), at)
+        fleet.foreign("a", 2400, 1)
+        busy = fleet.decide(ask("r", key=int(at) + 1, prompt_tokens=800), at).cost_seconds
+        fleet.finished(Outcome("r", "a", -1, "CH"), at)
+        costs.append((empty, busy))
+    assert costs == [pytest.approx(each) for each in ((0.1, 1.6), (0.1, 0.6), (0.1, 0.4), (0.1, 0.4))]
+
+
+def test_a_session_comes_home_to_an_engine_that_was_restarted() -> None:
+    """One that is back and empty is as good as ever for a prompt within the gate."""
+    fleet = fleet_of(2)
+    home = serve(fleet, ask("r1", prompt_tokens=1500)).engine
+    for _ in range(3):
+        fleet.probe(home, DOWN, 1.0)
+    assert serve(fleet, ask("r2", prompt_tokens=1500)).engine != home
+    fleet.probe(home, UP, 2.0)
+    assert engine(fleet, home).slow_start_share == pytest.approx(0.2)
+    assert serve(fleet, ask("r3", prompt_tokens=1500), 2.0).engine == home
+
+
+def test_an_engine_that_is_warming_up_is_full_sooner() -> None:
+    """A fifth of the work that it may have later."""
+    fleet = returned(replace(SETTINGS, max_wait_seconds=1.0))
+    fleet.foreign("a", 2000, 1)
+    assert engine(fleet, "a").full
+    fleet.expire(40.0)
+    assert not engine(fleet, "a").full
 
 
 def test_an_engine_that_was_restarted_quickly_comes_back_slowly() -> None:
@@ -237,9 +272,8 @@ def test_an_engine_that_was_restarted_quickly_comes_back_slowly() -> None:
     fleet = fleet_of()
     for hint in (1.0, 2.0):
         fleet.probe("a", Probe(ok=True, epoch_hint=hint), 5.0)
-    fleet.expire(5.0)
-    assert engine(fleet, "a").prefill_tokens_per_second == pytest.approx(1600.0)
-    assert engine(fleet, "b").prefill_tokens_per_second == 8000.0
+    assert engine(fleet, "a").slow_start_share == pytest.approx(0.2)
+    assert engine(fleet, "b").slow_start_share == 1.0
 
 
 def test_a_fleet_that_starts_does_not_start_slowly() -> None:
@@ -247,18 +281,12 @@ def test_a_fleet_that_starts_does_not_start_slowly() -> None:
     fleet = Fleet(SETTINGS, 0.0)
     for probe in (DOWN, DOWN, DOWN, Probe(ok=True, epoch_hint=1.0), UP):
         fleet.probe("a", probe, 1.0)
-    fleet.expire(1.0)
-    assert engine(fleet, "a").prefill_tokens_per_second == 8000.0
+    assert engine(fleet, "a").slow_start_share == 1.0
 
 
 def test_slow_start_can_be_switched_off() -> None:
     """0 is at once."""
-    fleet = fleet_of(settings=replace(SETTINGS, slow_start_seconds=0.0))
-    for _ in range(3):
-        fleet.probe("a", DOWN, 1.0)
-    fleet.probe("a", UP, 10.0)
-    fleet.expire(10.0)
-    assert engine(fleet, "a").prefill_tokens_per_second == 8000.0
+    assert engine(returned(replace(SETTINGS, slow_start_seconds=0.0)), "a").slow_start_share == 1.0
 
 
 # --------------------------------------------------------------------------------------------------------------- reload
