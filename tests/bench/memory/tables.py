@@ -23,12 +23,13 @@ class Sample:
 
 def report(samples: Sequence[Sample], ends: Counter[str], left: int, settings: Mapping[str, Any], raw: Any) -> Report:
     """Everything, for readers."""
-    warm = after_warm_up(samples)
+    warm, late = after_warm_up(samples), after_warm_up(samples, 0.5)
     off = furthest(warm)
     rows = [
         ["RSS at the start", f"{samples[0].rss / _MEGABYTE:.0f} MB", "", ""],
         ["RSS after warm-up, median (range)", f"{warm.text()} MB", "", ""],
         ["furthest from the median", f"{off:.1%}", f"± {_FLAT:.0%}", _verdict(off <= _FLAT)],
+        ["the same over the second half", f"{furthest(late):.1%}", "", ""],
         ["RSS at the end, idle", f"{samples[-1].rss / _MEGABYTE:.0f} MB", "", ""],
         ["requests still counted when idle", str(left), "0", _verdict(left == 0)],
         *([f"sessions {how}", f"{count:,}", "", ""] for how, count in sorted(ends.items())),
@@ -40,10 +41,10 @@ def report(samples: Sequence[Sample], ends: Counter[str], left: int, settings: M
     return Report("memory", settings, raw, [table], [plot])
 
 
-def after_warm_up(samples: Sequence[Sample]) -> Spread:
-    """Megabytes once bounded tables are full."""
+def after_warm_up(samples: Sequence[Sample], share: float = _WARM) -> Spread:
+    """Megabytes after this share of the sessions, when bounded tables are full."""
     last = samples[-1].sessions
-    return spread(one.rss / _MEGABYTE for one in samples if one.sessions >= _WARM * last)
+    return spread(one.rss / _MEGABYTE for one in samples if one.sessions >= share * last)
 
 
 def furthest(warm: Spread) -> float:

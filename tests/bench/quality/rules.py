@@ -1,5 +1,6 @@
 """Other people's rules, as they describe them, each with everything it needs to know kept exactly and for free."""
 
+import random
 from collections.abc import Callable, Mapping
 
 import xxhash
@@ -19,6 +20,8 @@ class Rule:
     def __init__(self, traffic: Traffic) -> None:
         self.traffic = traffic
         self.load: dict[str, int] = {}
+        # Always the first of several would keep an idle fleet's last engines idle, and win nothing.
+        self._draw = random.Random("ties")
 
     def choose(self, request: Request, now: float) -> str:
         """Pick, and count."""
@@ -46,8 +49,9 @@ class Rule:
         self.load = {name: self.load.get(name, 0) for name in names}
 
     def least(self) -> str:
-        """The engine with the fewest requests; the first of several."""
-        return min(self.load, key=self.load.__getitem__)
+        """The engine with the fewest requests; any of several."""
+        fewest = min(self.load.values())
+        return self._draw.choice([name for name, load in self.load.items() if load == fewest])
 
 
 class RoundRobin(Rule):

@@ -136,7 +136,8 @@ def _ttft_targets(rules: Sequence[Played]) -> list[list[str]]:
         ours = by_rule.pop(OURS)
         best = min(by_rule, key=lambda name: by_rule[name].median)
         seen, most = ours.text(), by_rule[best]
-        verdict = _verdict(ours.median <= most.median)
+        verdict = "tied: the ranges overlap" if ours.low <= most.high else _verdict(False)
+        verdict = _verdict(True) if ours.median <= most.median else verdict
         rows.append([f"{workload}: TTFT p99, s", seen, f"≤ {best}: {most.text()}", verdict])
     return rows
 
