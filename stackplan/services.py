@@ -143,7 +143,8 @@ def _router(ground: Ground, host: Host, index: int) -> Service:
             *_router_mounts(ground),
         ],
         health=Health(_python_get(url), url, 5, 3, 3, 10),
-        stop_grace_seconds=10,
+        # Requests that the router carries itself may end; the edge decides by itself meanwhile.
+        stop_grace_seconds=GRACE_SECONDS + 10,
         # Only root may be given a capability, and it has no other.
         user="0:0" if mine.sever_frozen else None,
         cap_drop=ALL,
