@@ -1,6 +1,6 @@
-"""What engines say they serve: each one's own `/v1/models`, read every half minute, a few at a time.
+"""What engines say they serve: each one's own `/v1/models`, read when it comes up and then every half minute.
 
-Nothing waits for it. An engine that does not answer changes nothing; one that is gone is forgotten.
+Nothing waits for it, and a few are asked at a time. An engine that does not answer changes nothing; one that is gone is forgotten.
 """
 
 import asyncio
@@ -13,6 +13,8 @@ from router.fleet import EngineSnapshot
 from router.models import Catalogue, Learnt, read_cards
 
 EVERY_SECONDS = 30.0
+_AGAIN_SECONDS = 5.0  # after a look that failed
+_TICK_SECONDS = 1.0
 _AT_ONCE = 16
 _TIMEOUT_SECONDS = 5.0
 _MOST_OCTETS = 1_048_576
@@ -37,6 +39,7 @@ class Discovery:
         self._engines = engines
         self._changed = changed
         self._every = every
+        self._due: dict[tuple[str, int], float] = {}  # next look by engine and life
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self.engine_key = engine_key
 
@@ -46,19 +49,21 @@ class Discovery:
         connector = aiohttp.TCPConnector(limit=0, force_close=True)
         async with aiohttp.ClientSession(timeout=limits, connector=connector) as http:
             while True:
-                await self._round(http)
-                await asyncio.sleep(self._every)
+                await self._round(http, asyncio.get_running_loop().time())
+                await asyncio.sleep(min(_TICK_SECONDS, self._every))
 
-    async def _round(self, http: aiohttp.ClientSession) -> None:
+    async def _round(self, http: aiohttp.ClientSession, now: float) -> None:
         engines = tuple(self._engines())
         self._catalogue.keep_only(engine.name for engine in engines)
-        able = [engine for engine in engines if engine.available]
-        found = await asyncio.gather(*(self._look(http, engine.url) for engine in able))
-        news = [
-            self._catalogue.learn(engine.name, learnt)
-            for engine, learnt in zip(able, found, strict=True)
-            if learnt is not None
-        ]
+        lives = {(engine.name, engine.epoch): engine.url for engine in engines if engine.available}
+        due = [life for life in lives if self._due.get(life, now) <= now]
+        found = await asyncio.gather(*(self._look(http, lives[life]) for life in due))
+        self._due = {life: when for life, when in self._due.items() if life in lives}
+        self._due |= {
+            life: now + (self._every if learnt else min(_AGAIN_SECONDS, self._every))
+            for life, learnt in zip(due, found, strict=True)
+        }
+        news = [self._catalogue.learn(life[0], learnt) for life, learnt in zip(due, found, strict=True) if learnt]
         if any(news):
             self._changed()
 

@@ -171,3 +171,16 @@ async def test_endless_list_is_not_read_to_its_end() -> None:
         await until(lambda: len(seen) > 1, "the engine was asked twice")
         task.cancel()
     assert found.found() == {}
+
+
+async def test_engine_is_asked_at_once_when_it_comes_up_and_when_it_was_restarted() -> None:
+    """Half a minute is for those that stay; adapters loaded into a process are gone with it."""
+    async with serving(CARDS) as (url, seen):
+        engines = fleet("c", urls={"a": url})
+        task = asyncio.ensure_future(Discovery(catalogue(engines), lambda: engines.snapshot(1.0).engines).run())
+        await asyncio.sleep(0)
+        engines.probe("a", Probe(ok=True, epoch_hint=1.0), 1.0)
+        await until(lambda: len(seen) == 1, "it was asked when it came up")
+        engines.probe("a", Probe(ok=True, epoch_hint=2.0), 2.0)
+        await until(lambda: len(seen) == 2, "it was asked when it was restarted")
+        task.cancel()
