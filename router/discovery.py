@@ -1,6 +1,7 @@
 """What engines say they serve: each one's own `/v1/models`, read when it comes up and then every half minute.
 
-Nothing waits for it, and a few are asked at a time. An engine that does not answer changes nothing; one that is gone is forgotten.
+Nothing waits for it, and a few are asked at a time. An engine that does not answer changes nothing; one that is gone is
+forgotten.
 """
 
 import asyncio
