@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from router.truncated import mended
 
-_LONG = 12_288  # octets: below this, reading everything costs less than looking for the ends
+_LONG = 4096  # octets: below this, reading everything costs less than looking for the ends
 _FRONT = 32_768  # octets before the prompt that are searched for it
 _BACK = 49_152  # octets after the prompt that are searched for its end
 _TAIL = 2_048  # … where no member's name tells

@@ -6,6 +6,7 @@ so it can stand for the conversation where nothing names it.
 
 import re
 import string
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -23,7 +24,8 @@ _MEDIA = frozenset(
 )
 _MEDIA_NAMED = re.compile(rb'"type"\s*:\s*"(?:image|input_image|input_audio|input_file|audio_url|video_url|file)')
 _END_OCTETS = 2048
-_SAMPLES, _ROUND = 128, 210  # a step with no small divisor: a text that repeats itself is seen at all its places
+_SAMPLES = 64
+_STRIDES = (31, 67, 127, 257, 521, 1031, 2053, 4099, 1 << 20)  # primes: a text that repeats itself is seen all over
 _ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
@@ -122,7 +124,8 @@ def is_text(prompt: memoryview, *, list_needed: bool) -> bool:
         return True
     if _names_media(bytes(prompt[-_END_OCTETS:]), 0):
         return False
-    sample = bytes(prompt[:: len(prompt) // _SAMPLES // _ROUND * _ROUND + 11])
+    stride = _STRIDES[bisect_left(_STRIDES, min(len(prompt) // _SAMPLES, _STRIDES[-1]))]
+    sample = bytes(prompt[::stride])
     return len(sample.translate(None, _ENCODED)) * 8 > len(sample)
 
 
