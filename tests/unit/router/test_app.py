@@ -26,6 +26,7 @@ from router.spop_wire import (
     write_uint32,
     write_value,
 )
+from tests.support.processes import free_ports
 from tests.support.until import until
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "hello"}], "model": "tiny"}).encode()
@@ -217,3 +218,25 @@ async def test_taken_port_ends_the_start_with_an_os_error(engine: str) -> None:
         other = Router(check(settings(engine, http=running.addresses.http)))
         with pytest.raises(OSError, match="in use"):
             await other.serve(asyncio.Event())
+
+
+async def test_routers_of_two_hosts_hear_each_other(engine: str) -> None:
+    """What one has decided counts at the other while it runs, and is forgotten when its router is gone."""
+    urls = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    one, two = (
+        settings(engine, http=mine) | {"peers": [f"http://{other}"], "routing": {"gossip": True}}
+        for mine, other in (urls, reversed(urls))
+    )
+    async with serving(two) as second:
+
+        def heard() -> int:
+            return second.router.fleet.snapshot(0.0).engines[0].foreign_in_flight
+
+        async with serving(one) as first:
+            reader, writer = await first.connect(first.addresses.spop)
+            writer.write(HELLO + ask(1))
+            assert b"engine-a" in await frame(reader) + await frame(reader)
+            await until(lambda: heard() == 1, "the other hears of it", 20)
+            assert "peers_heard 1" in (await second.get("/metrics"))[1]
+            writer.close()
+        await until(lambda: heard() == 0, "it is forgotten", 20)
