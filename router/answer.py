@@ -34,9 +34,9 @@ def _nobody(_: Variables) -> None:
 class Answers:
     """What is said to the edge.
 
-    `ask` is answered with `server backend model why stick source` (and `priority`, `retry=0`), with `wait=1` when every
-    engine is at its cap: the edge then sends `admit` and waits, with `proxy=1` when only the HTTP side can serve it, or
-    with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like `ask`, maybe
+    `ask` is answered with `server backend model why stick source` (and `priority`, `retry=0`, `asked`), with `wait=1`
+    when every engine is at its cap: the edge then sends `admit` and waits, with `proxy=1` when only the HTTP side can
+    serve it, or with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like `ask`, maybe
     later. `begun` needs no answer. A fault of ours is answered with nothing: the edge then decides by itself.
 
     `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
@@ -128,6 +128,8 @@ class Answers:
         }
         if self._decider is not None:
             variables["decider"] = self._decider
+        if self._door.tenants.limited(ask.tenant):
+            variables["asked"] = ask.adapter or ask.model
         if ticket.priority:
             variables["priority"] = ticket.priority
         if not ticket.retries:

@@ -25,7 +25,7 @@ _HOP_BY_HOP = frozenset(
 _OWN = frozenset(("host", "content-length", "expect"))
 _OURS = "x-ironrack-"
 # What the edge says to an engine through us; everything else of ours is for us.
-_FOR_ENGINES = frozenset(("x-ironrack-priority", "x-ironrack-cache-salt"))
+_FOR_ENGINES = frozenset(("x-ironrack-priority", "x-ironrack-cache-salt", "x-ironrack-model"))
 _SAID_BY_US = frozenset(("x-served-by", "x-route-reason", "x-error-source", "server"))
 # The edge writes its own; an engine's would be a second one.
 _NOT_ADDED = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")

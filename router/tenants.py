@@ -81,6 +81,11 @@ class Tenants:
         if not self.allows(tenant, model, adapter):
             raise ModelNotAllowed(tenant, adapter or model)
 
+    def limited(self, tenant: str) -> bool:
+        """Return whether `tenant` may not use everything."""
+        known = self._tenants.get(tenant)
+        return known is not None and bool(known.models)
+
     def class_of(self, tenant: str) -> str:
         """Return the class `tenant` has, empty when it has none of its own."""
         known = self._tenants.get(tenant)

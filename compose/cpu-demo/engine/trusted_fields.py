@@ -1,9 +1,9 @@
-"""Lets the edge say what a client must not: how urgent a request is, and whose cache it may share.
+"""Lets the edge say what a client must not: how urgent a request is, whose cache it may share, which model it may use.
 
-vLLM reads both from the request's body, which the edge passes on as it came. The edge's headers say it instead, and
-here they become the fields `priority` and `cache_salt`, whatever the client wrote there. They are written behind all
-other fields: where a name comes twice in JSON, the last one counts, so nothing has to be parsed. A request without
-these headers passes untouched.
+vLLM reads all that from the request's body, which the edge passes on as it came. The edge's headers say it instead, and
+here they become the fields `priority`, `cache_salt` and `model`, whatever the client wrote there. They are written
+behind all other fields: where a name comes twice in JSON, the last one counts, so nothing has to be parsed. A request
+without these headers passes untouched.
 
 Of a whole answer the tokens are told in the header `x-ironrack-usage: prompt,cached,completion`, for the edge's log.
 
@@ -23,7 +23,7 @@ Receive = Callable[[], Awaitable[Message]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _PRIORITY = b"x-ironrack-priority"
-_SALT = b"x-ironrack-cache-salt"
+_TEXTS = {b"x-ironrack-cache-salt": "cache_salt", b"x-ironrack-model": "model"}
 # What vLLM takes a priority from before it looks at the body.
 _VLLMS_OWN = b"x-vllm-priority"
 _USAGE = b"x-ironrack-usage"
@@ -55,8 +55,8 @@ def _fields(headers: list[tuple[bytes, bytes]]) -> dict[str, Any]:
     for name, value in headers:
         if name == _PRIORITY and value.removeprefix(b"-").isdigit() and len(value) <= _MOST_DIGITS:
             fields["priority"] = int(value)
-        elif name == _SALT and value:
-            fields["cache_salt"] = value.decode("latin-1")
+        elif name in _TEXTS and value:
+            fields[_TEXTS[name]] = value.decode("utf-8", "replace")
         elif name == b"content-type" and value.lower().startswith(b"multipart/"):
             return {}
     return fields

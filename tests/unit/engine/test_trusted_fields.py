@@ -107,6 +107,13 @@ async def test_fields_of_the_edge_replace_the_clients(body: bytes) -> None:
     assert found == json.loads(body) | {"priority": 7, "cache_salt": "acme"}
 
 
+async def test_model_that_was_allowed_is_the_one_that_serves() -> None:
+    """A second name, further on than anybody looked, is not what the engine reads."""
+    body = b'{"model":"tiny","messages":[],"model":"sql"}'
+    assert json.loads(body)["model"] == "sql"
+    assert (await _written(body, (b"x-ironrack-model", b"tiny")))["model"] == "tiny"
+
+
 async def test_length_is_right_again_and_vllms_own_header_is_gone() -> None:
     """The application sees the body's length; a client cannot set its priority by a header either."""
     sent = [(b"content-length", b"13"), (b"x-vllm-priority", b"-9"), (b"x-other", b"1"), PRIORITY]

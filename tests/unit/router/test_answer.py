@@ -14,6 +14,7 @@ from router.joined import Recent
 from router.metrics import Tally
 from router.parse import Ask, ParseSettings
 from router.spop import Notify, Value
+from router.tenants import TenantSettings
 
 BODY = json.dumps({"messages": [{"role": "user", "content": "hello"}], "model": "tiny"}).encode()
 ASK: dict[str, Value] = {
@@ -270,3 +271,12 @@ def test_any_arguments_are_answered(messages: dict[str, dict[str, Value]]) -> No
     answer = desk.answers.answer(Notify(1, 1, messages), 1.0)
     assert isinstance(answer, dict)
     assert desk.tally.internal_errors == 0
+
+
+def test_engine_is_told_the_model_of_a_tenant_that_may_not_use_all() -> None:
+    """What was allowed is said again where it counts: a body may name another model further on."""
+    desk = Desk()
+    assert "asked" not in desk.ask(tenant="acme")
+    desk.door.tenants.configure((TenantSettings("acme", models=frozenset({"tiny"})), TenantSettings("free")), 1.0)
+    assert desk.ask(id="two", tenant="acme")["asked"] == "tiny"
+    assert "asked" not in desk.ask(id="three", tenant="free")
