@@ -219,6 +219,11 @@ class Engine:
         )
 
     @property
+    def warming(self) -> bool:
+        """Whether it came back a moment ago and is given less than its share."""
+        return self._share < 1.0
+
+    @property
     def state(self) -> State:
         """Its health, or `draining` for one that would be ready."""
         return State.DRAINING if self.draining and self.health.state is State.READY else self.health.state

@@ -34,7 +34,7 @@ from router.leases import Lease, Leases
 from router.liveness import Limits, Probe, State
 from router.outcome import Outcome, Verdict, verdict
 from router.parse import Ask, response_key
-from router.pick import Belief, Binding, Choice, pick
+from router.pick import Belief, Binding, Choice, Why, pick
 from router.prefix import PrefixIndex
 from router.ratios import Counted, Ratios
 
@@ -110,13 +110,17 @@ class Fleet:
         """Take the lease, and believe that the chosen engine is going to hold this prompt."""
         engine = self._engines[choice.engine]
         epoch = engine.health.epoch
-        self._leases.take(Lease(ask, engine, engine, choice.uncached_tokens, now, epoch, choice.rebind))
+        settles, home = choice.rebind, choice.engine
         belief = Belief(choice.engine, epoch, ask.prompt_tokens)
-        if binding is None:
-            self._bindings.put(ask.key, Binding(choice.engine, (belief,)), now)
-        else:
-            home = choice.engine if choice.rebind else binding.home
-            self._bindings.put(ask.key, Binding(home, with_belief(binding.beliefs, belief)), now)
+        beliefs: tuple[Belief, ...] = (belief,)
+        if binding is not None:
+            beliefs = with_belief(binding.beliefs, belief)
+            if choice.why is _SPILL and self._engines[binding.home].warming:
+                settles = False  # home is dear only because it came back a moment ago: a detour, too
+            if not settles:
+                home = binding.home
+        self._leases.take(Lease(ask, engine, engine, choice.uncached_tokens, now, epoch, settles))
+        self._bindings.put(ask.key, Binding(home, beliefs), now)
         if ask.blocks and self._settings.index_enabled:
             self._index.insert(choice.engine, ask.blocks, ask.ends)
 
@@ -354,6 +358,7 @@ class Fleet:
 
 
 _GOOD, _READY = Verdict.GOOD, State.READY  # read at every request
+_SPILL = Why.SPILL
 _NOBODY = Group()
 _CLEAN_END = "--"
 

@@ -6,6 +6,7 @@ import pytest
 
 from router.errors import UnknownEngine
 from router.fleet import Fleet, FleetSettings, Outcome, Probe, State
+from router.pick import Why
 from tests.support.fleets import DOWN, SETTINGS, UP, ask, engine, fail, fleet_of, serve
 
 STALL = SETTINGS.stall_seconds
@@ -256,6 +257,19 @@ def test_a_session_comes_home_to_an_engine_that_was_restarted() -> None:
     fleet.probe(home, UP, 2.0)
     assert engine(fleet, home).slow_start_share == pytest.approx(0.2)
     assert serve(fleet, ask("r3", prompt_tokens=1500), 2.0).engine == home
+
+
+def test_a_session_that_finds_its_home_busy_warming_up_comes_home_later() -> None:
+    """Everybody comes back in one moment: who is sent on is on a detour, not moved."""
+    fleet = fleet_of(2)
+    home = serve(fleet, ask("r1", prompt_tokens=1500)).engine
+    for _ in range(3):
+        fleet.probe(home, DOWN, 1.0)
+    fleet.probe(home, UP, 2.0)
+    fleet.foreign(home, 1000, 1)
+    assert serve(fleet, ask("r2", prompt_tokens=1500), 2.0).why is Why.SPILL
+    fleet.foreign(home, 0, 0)
+    assert serve(fleet, ask("r3", prompt_tokens=1500), 3.0).engine == home
 
 
 def test_an_engine_that_is_warming_up_is_full_sooner() -> None:
