@@ -36,8 +36,8 @@ class Answers:
 
     `ask` is answered with `server backend model why stick source` (and `priority`, `retry=0`, `asked`), with `wait=1`
     when every engine is at its cap: the edge then sends `admit` and waits, with `proxy=1` when only the HTTP side can
-    serve it, or with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like `ask`, maybe
-    later. `begun` needs no answer. A fault of ours is answered with nothing: the edge then decides by itself.
+    serve it, or with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like
+    `ask`, maybe later. `begun` needs no answer. A fault of ours is answered with nothing: the edge decides by itself.
 
     `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
     writes into its completion line whose request it was.
