@@ -12,7 +12,7 @@ from tests.support.until import until
 pytestmark = pytest.mark.lab
 # The bench runs the same for an hour, around 5 s and around 15 s; here the engines let go after one second.
 KEEP_ALIVE_SECONDS = 1
-TURNS = 8
+TURNS = 6
 FAST = ("--decode-seconds", "0.001", "--answer-tokens", "2", "--prefill-rate", "10000000")
 
 
