@@ -219,9 +219,9 @@ class Engine:
         )
 
     @property
-    def warming(self) -> bool:
-        """Whether it came back a moment ago and is given less than its share."""
-        return self._share < 1.0
+    def held_back(self) -> bool:
+        """Whether it is dearer than its work makes it, because it came back a moment ago."""
+        return self._share < 1.0 and self.uncached_tokens + self.foreign_uncached > 0
 
     @property
     def state(self) -> State:

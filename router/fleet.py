@@ -115,7 +115,7 @@ class Fleet:
         beliefs: tuple[Belief, ...] = (belief,)
         if binding is not None:
             beliefs = with_belief(binding.beliefs, belief)
-            if choice.why is _SPILL and self._engines[binding.home].warming:
+            if choice.why is _SPILL and self._engines[binding.home].held_back:
                 settles = False  # home is dear only because it came back a moment ago: a detour, too
             if not settles:
                 home = binding.home
