@@ -29,7 +29,8 @@ _COMPLAINT = 100
 _PREFIX_OCTETS = 4096
 _MOST_TOKENS = 4_000_000  # longer than any context: an engine refuses it at once, whatever length was announced
 _AUDIO_OCTETS_PER_TOKEN = 640.0  # 16 kHz, 16 bits, fifty encoder steps a second
-_MODEL_SEEN = re.compile(rb'(?<!\\)"model"\s*:\s*"([^"\\]{1,256})"')
+_MODEL_VALUE = re.compile(rb'"model"\s*:\s*"([^"\\]{1,256})"')
+_MOST_TRIES = 64
 _FOUND = {"array": "a list", "str": "a text", "bool": "true or false", "null": "null"}
 _DECODER = msgspec.json.Decoder()
 _RESPONSES, _PREVIOUS = "/v1/responses", ("previous_response_id",)
@@ -157,6 +158,8 @@ def _form(request: Request, settings: ParseSettings) -> Ask:
         if request.size <= len(request.body):
             raise _no_model("nothing", settings)
         asked = _only_model(settings)
+        if not asked:
+            raise NeedsProxy
     model, adapter = _served(asked, settings)
     whose, once = (request.tenant, model, adapter), octets(request.id)
     session = named(whose, request.session) if request.session else (key(whose, b"once:" + once), stick(whose, once))
@@ -192,8 +195,7 @@ def _model(request: Request, members: Members, settings: ParseSettings, *, cut: 
     raw = members.get("model")
     asked: Any = None if raw is None else _decoded(raw)
     if asked is None and cut:
-        found = _MODEL_SEEN.search(request.body)
-        asked = _only_model(settings) if found is None else found[1].decode(errors="replace")
+        asked = _only_model(settings) or _model_seen(request.body, settings)
     if not isinstance(asked, str) or not asked:
         raise _no_model("nothing" if asked is None else "an empty text" if asked == "" else _kind(asked), settings)
     return _served(asked, settings)
@@ -210,9 +212,23 @@ def _served(asked: str, settings: ParseSettings) -> tuple[str, str]:
 
 
 def _only_model(settings: ParseSettings) -> str:
-    """The model of a body in which none was seen."""
-    if len(settings.models) == 1 and not settings.names:
-        return settings.models[0]
+    """The model of every body, if there is one name only."""
+    return settings.models[0] if len(settings.models) == 1 and not settings.names else ""
+
+
+def _model_seen(seen: bytes, settings: ParseSettings) -> str:
+    """The model that a body names which can be read no further: the first that stands outside texts.
+
+    It may be somebody else's. An engine of another model refuses it then, but not one with that adapter.
+    """
+    at = -1
+    for _ in range(0 if settings.names else _MOST_TRIES):
+        at = seen.find(b'"model"', at + 1)
+        if at < 0:
+            break
+        found = _MODEL_VALUE.match(seen, at) if seen[at - 1] != ord("\\") else None
+        if found is not None:
+            return found[1].decode(errors="replace")
     raise NeedsProxy
 
 
@@ -276,11 +292,17 @@ def _session(
 def _read_opening(
     request: Request, body: Body, prompt: Prompt | None, settings: ParseSettings
 ) -> tuple[bytes, bytes] | None:
-    """How the conversation began; None where that stands in the part of a body that was not seen."""
+    """How the conversation began; None where nothing of it was seen."""
+    longest = settings.buffer_bytes // 2
     if prompt is None:
-        whole = mend(request.body) if body.cut else _decoded(request.body)
+        if body.cut and (not body.prompt or body.prompt[0] == ord("[")):
+            # The first user message goes on behind the cut: so it does in every turn.
+            seen = bytes(body.prompt[:longest])
+            return (seen, seen) if seen else None
+        holder = PATHS[request.path].holder
+        whole = mend(b'{"%b":%b' % (holder.encode(), bytes(body.prompt))) if body.cut else _decoded(request.body)
         try:
-            prompt = read_prompt(request.path, whole or {}, settings.buffer_bytes // 2)
+            prompt = read_prompt(request.path, whole or {}, longest)
         except Refused:
             return None
     return lengths_first(prompt.opening), prompt.edge_opening

@@ -427,11 +427,30 @@ def test_a_cut_body_without_a_model_needs_the_proxy_when_there_are_several() -> 
         parse(request(data, size=300_000), ParseSettings(("tiny",), names={"poet": "tiny"}))
 
 
-def test_a_cut_body_that_cannot_be_mended_is_searched_for_its_model() -> None:
+@pytest.mark.parametrize("begin", [b'{"model": "big", "messages": [', b'{"x": {"messages": 1}, "model": "big", "y": ['])
+def test_a_cut_body_that_cannot_be_mended_is_searched_for_its_model(begin: bytes) -> None:
     """Too dense to read, but the model is seen: the rest is the engine's business."""
-    dense = b'{"model": "big", "messages": [' + b"[]," * 40_000
-    ask = parse(request(dense, size=300_000), SEVERAL)
-    assert (ask.model, ask.source) == ("big", "prefix")
+    ask = parse(request(begin + b"[]," * 40_000, size=300_000), SEVERAL)
+    assert (ask.model, ask.source) == ("big", "fingerprint" if b'messages": [' in begin else "prefix")
+
+
+def test_who_may_use_an_adapter_is_not_decided_by_any_name_in_a_body() -> None:
+    """A name within another member is good enough to find an engine, but not where names are allowed one by one."""
+    body = b'{"metadata": {"model": "big"}, "messages": [{"role": "user", "content": "' + b"x" * 1000
+    assert parse(request(body, size=300_000), SEVERAL).model == "big"
+    with pytest.raises(NeedsProxy):
+        parse(request(body, size=300_000), NAMED)
+
+
+def test_a_first_message_that_goes_on_behind_the_cut_is_the_same_in_every_turn() -> None:
+    """Of a first message beyond the buffer its beginning stands for the conversation, however much was seen."""
+    data = json.dumps(chat(messages=[HELLO[0], {"role": "user", "content": "Why? " * 50_000}])).encode()
+    one, two, other = (
+        read(seen, size=len(data))
+        for seen in (data[:100_000], data[:120_000], data[:100_000].replace(b"kind", b"rude"))
+    )
+    assert one.key == two.key != other.key
+    assert one.source == "fingerprint"
 
 
 def test_a_body_of_unannounced_length_that_fills_the_buffer_counts_as_cut() -> None:
