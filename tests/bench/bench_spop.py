@@ -125,7 +125,7 @@ def measure(rounds: int, octets: int) -> dict[str, float]:
 
     def question(frame: bytes) -> None:
         for each in agent.receive(frame):
-            agent.acknowledge(each, answers.answer(each, 1.0))
+            agent.acknowledge(each, answers.answer(each, 1.0) or {})
         agent.pending()
 
     def event(octets: bytes) -> None:
