@@ -7,6 +7,7 @@ import aiohttp
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+SERVER = "ironrack-router"
 _SLICE = 65_536
 # Of one connection only (RFC 9110, section 7.6.1), and what each side writes for itself.
 _HOP_BY_HOP = frozenset(
@@ -138,6 +139,7 @@ def answer_headers(headers: "CIMultiDictProxy[str]", engine: str, why: str) -> C
     kept = _end_to_end(headers)
     for name in _SAID_BY_US:
         kept.popall(name, None)
+    kept["server"] = SERVER
     kept["x-served-by"] = engine
     kept["x-route-reason"] = why
     return kept

@@ -26,7 +26,7 @@ from router.answer import stored_id
 from router.door import Door
 from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import EngineSnapshot, Fleet, Outcome
-from router.forward import Begun, Failed, Times, answer_headers, begin, more, request_headers, session
+from router.forward import SERVER, Begun, Failed, Times, answer_headers, begin, more, request_headers, session
 from router.metrics import Tally
 from router.parse import Ask, ParseSettings, Request, parse
 from router.spool import Spool, read
@@ -39,6 +39,7 @@ _FORM = "multipart/form-data"
 _RESPONSES = "/v1/responses"
 _HEAD_OCTETS = 512
 _SHUTDOWN_SECONDS = 8.0  # for streams under way; a container that is stopped has ten
+_LONGEST_HEADER = 32_768  # octets: the edge lets half of that pass, for all headers together
 _LINGER_SECONDS = 1.0  # for the rest of a body that was refused before its end
 
 
@@ -111,6 +112,8 @@ class Proxy:
             handler_cancellation=True,
             auto_decompress=False,
             lingering_time=_LINGER_SECONDS,
+            max_line_size=_LONGEST_HEADER,
+            max_field_size=_LONGEST_HEADER,
             shutdown_timeout=_SHUTDOWN_SECONDS,
         )
 
@@ -337,7 +340,7 @@ def _unanswered(engine: str, failed: Failed) -> Refused:
 
 def _refusal(refused: Refused, request: web.Request) -> web.Response:
     body = openai_body(refused, request.headers.get("x-request-id", ""))
-    headers = {"x-error-source": "router"}
+    headers = {"x-error-source": "router", "server": SERVER}
     if refused.retry_after is not None:
         headers["retry-after"] = str(refused.retry_after)
     return web.Response(status=refused.status, body=body, headers=headers, content_type="application/json")

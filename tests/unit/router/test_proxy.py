@@ -127,7 +127,8 @@ class Desk:
         for engine in self.engines.values():
             app = web.Application(client_max_size=1 << 30)
             app.router.add_post("/{path:.*}", engine.handle)
-            engine.url = await self._serve(web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1))
+            runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, max_field_size=32_768)
+            engine.url = await self._serve(runner)
         wanted = tuple(
             EngineSettings(name, engine.url, "big" if name == "c" else "tiny") for name, engine in self.engines.items()
         )
@@ -188,6 +189,7 @@ async def test_model_is_found_wherever_it_stands(desk: Desk) -> None:
         seen = await answer.json()
     assert (answer.status, seen["engine"], seen["sha256"]) == (200, "c", hashlib.sha256(body).hexdigest())
     assert (answer.headers["x-served-by"], answer.headers["x-route-reason"]) == ("c", "new")
+    assert answer.headers["server"] == "ironrack-router"
 
 
 async def test_session_stays_at_its_engine(desk: Desk) -> None:
@@ -259,6 +261,15 @@ async def test_headers_of_a_connection_stay_with_it(desk: Desk) -> None:
         seen = {name.lower(): value for name, value in (await answer.json())["headers"].items()}
     assert {"x-gone", "te", "x-ironrack-tenant", "x-served-by", "transfer-encoding"}.isdisjoint(seen)
     assert (seen["x-kept"], seen["x-ironrack-priority"], seen["authorization"]) == ("1", "3", "Bearer client")
+
+
+async def test_long_header_that_the_edge_let_pass_is_passed_on(desk: Desk) -> None:
+    """Cookies and tokens of many kilobytes are none of our business."""
+    await desk.start()
+    for engine in desk.engines.values():
+        engine.plan = engine.stream
+    async with desk.post(question(), x_long="y" * 15_000) as answer:
+        assert answer.status == 200
 
 
 async def test_engines_key_replaces_the_clients(desk: Desk) -> None:
