@@ -7,6 +7,7 @@ import hashlib
 import json
 import signal
 import socket
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.support.clients import Answer
+from tests.support.clients import Answer, head
 from tests.support.processes import wait_until
 from tests.support.stack import CHAT, Stack, edge_config
 
@@ -65,9 +66,9 @@ class Jam:
 def _begin(stack: Stack, name: str, **wish: object) -> socket.socket:
     """Send a request and leave its answer to come."""
     body = json.dumps(stack.question(**wish)).encode()
-    head = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\nauthorization: Bearer key-flood\r\n"
+    start = f"POST {CHAT} HTTP/1.1\r\nhost: x\r\nx-request-id: {name}\r\nauthorization: Bearer key-flood\r\n"
     sock = socket.create_connection(("127.0.0.1", stack.port))
-    sock.sendall(f"{head}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
+    sock.sendall(f"{start}content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
     return sock
 
 
@@ -196,6 +197,22 @@ def test_client_that_leaves_is_forgotten_and_takes_no_turn(jam: Build) -> None:
     full.open()
     assert stayer.result().status == 200
     wait_until(lambda: full.value("leases") == 0, "no lease is left")
+
+
+def test_request_may_wait_longer_than_its_body_may_take(jam: Build) -> None:
+    """The deadline for the body is over with the body: what waits behind it neither ends nor costs anything then."""
+    full = jam()
+    body = json.dumps(full.stack.question(delay=0.02)).encode()
+    with socket.create_connection(("127.0.0.1", full.stack.port), timeout=30) as sock:
+        sock.sendall(head(CHAT, "content-type: application/json", f"content-length: {len(body)}", "x-request-id: r0"))
+        time.sleep(0.1)  # so that the body comes in a packet of its own: nothing tells that the edge has read the head
+        sock.sendall(body)
+        wait_until(lambda: full.waiting == 1, "it waits")
+        passed = time.monotonic() + full.stack.config["timeouts"]["request_seconds"] + 1
+        wait_until(lambda: time.monotonic() > passed, "the body's deadline is over")
+        full.open()
+        assert sock.recv(12) == b"HTTP/1.1 200"
+    assert full.stack.edge.running
 
 
 def test_router_that_dies_while_requests_wait_costs_none_of_them(jam: Build) -> None:
