@@ -166,6 +166,9 @@ class Fleet:
             self._unknown_finished += bool(outcome.chosen)
             self._leases.ended(outcome.id)
         elif not lease.begun:
+            # An answer that was there whole: nothing was said of its first byte.
+            if server is not None and said is _GOOD:
+                server.ledger.sent(lease.ask.prompt_tokens)
             self._held_by(lease, server if said is _GOOD else None)
 
     # ---------------------------------------------------------------------------------------------- news of the engines

@@ -159,3 +159,22 @@ def test_session_the_edge_remembers_is_retried_like_any_other(told: Told) -> Non
     answer = stack.chat(fail_on=[home.engine], how="503")
     assert (home.why, answer.status, answer.why) == ("home", 200, "retry")
     assert answer.engine != home.engine
+
+
+def test_whole_answer_is_told_of_once(told: Told) -> None:
+    """The access line of an answer that is here at once follows in a moment; a stream's beginning is news."""
+    stack, decider = told(ask=CHOSEN)
+    before = len(decider.of("begun"))
+    for _ in range(5):
+        assert stack.chat().status == 200
+    assert len(decider.of("begun")) == before
+    assert stack.chat(chunks=3).status == 200
+    wait_until(lambda: len(decider.of("begun")) == before + 1, "the router hears of the first byte")
+
+
+def test_model_that_was_allowed_is_told_to_the_engine(told: Told) -> None:
+    """Where a tenant may not use everything, the engine takes the router's word for the model, never a client's."""
+    stack, decider = told(ask={**CHOSEN, "asked": "tiny"})
+    assert stack.post(stack.question(), x_ironrack_model="other").json["headers"]["x-ironrack-model"] == "tiny"
+    decider.answers = {"ask": CHOSEN}
+    assert "x-ironrack-model" not in stack.post(stack.question(), x_ironrack_model="other").json["headers"]

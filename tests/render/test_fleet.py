@@ -14,7 +14,9 @@ import yaml
 import stackplan
 from stackplan import inventory
 from stackplan.__main__ import TEMPLATES
+from stackplan.guard import SECRETS
 from stackplan.render import render
+from tests.support.certificates import self_signed
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "# Made by a test.\n"
@@ -33,8 +35,22 @@ def _write(name: str, host: str, folder: Path) -> set[str]:
     files = render(_plan(name), host, templates, HEADER)
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / path).write_text(text.replace("/usr/local/etc/haproxy", str(folder / "config" / "edge")))
+        inside = text.replace("/usr/local/etc/haproxy", str(folder / "config" / "edge"))
+        (folder / path).write_text(inside.replace(SECRETS, str(folder)))
+    _stand_ins(name, host, folder)
     return set(files)
+
+
+def _stand_ins(name: str, host: str, folder: Path) -> None:
+    """What the roles put beside the releases: digests as planned, a certificate of the test's own."""
+    plan = _plan(name)
+    if not [service for service in plan["services"] if service["kind"] == "edge" and service["host"] == host]:
+        return
+    secrets = stackplan.edge_secrets(plan, host)
+    for file, text in secrets["files"].items():
+        (folder / file).write_text(text)
+    if secrets["certificate"]:
+        self_signed(folder, "edge.test").rename(folder / "tls.pem")
 
 
 @pytest.mark.parametrize(("name", "host"), HOSTS)
