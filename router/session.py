@@ -14,7 +14,7 @@ from router.body import Members
 
 _NO_TENANT = ("", "-")
 _INT64, _UINT64 = 1 << 63, 1 << 64
-_SCOPES, _SESSIONS = 4096, 8192
+_SCOPES, _SESSIONS, _SHORT_NAME = 4096, 8192, 128
 Whose = tuple[str, str, str]  # tenant, model, and the adapter or alias asked for
 _DECODER = msgspec.json.Decoder()
 
@@ -31,11 +31,17 @@ def stick(whose: Whose, value: bytes) -> str:
     return str(digest - _UINT64 if digest >= _INT64 else digest)
 
 
-@lru_cache(maxsize=_SESSIONS)
 def named(whose: Whose, name: str) -> tuple[int, str]:
-    """Key and stick of a session that has a name."""
+    """Key and stick of a session that has a name; short names are remembered."""
+    return _remembered(whose, name) if len(name) <= _SHORT_NAME else _named(whose, name)
+
+
+def _named(whose: Whose, name: str) -> tuple[int, str]:
     value = octets(name)
     return key(whose, b"named:" + value), stick(whose, value)
+
+
+_remembered = lru_cache(maxsize=_SESSIONS)(_named)
 
 
 def response_key(tenant: str, model: str, response_id: str) -> int:
