@@ -111,18 +111,17 @@ def deciding(engines: int, runs: int) -> dict[str, float]:
     """Decide, begun and finished for sessions that come back."""
     owner, number = fleet(engines), count()
     asks = [parse(request(8_000, session=f"s-{at}", turn=1900), SETTINGS) for at in range(200)]
-    ids: list[str] = []
+    sent: list[tuple[str, str]] = []
 
     def decide() -> None:
         at = next(number)
         ask: Ask = replace(asks[at % len(asks)], id=str(at))
-        ids.append(ask.id)
-        owner.decide(ask, 1.0)
+        sent.append((ask.id, owner.decide(ask, 1.0).engine))
 
     costs = {"decide": microseconds(decide, runs)}
-    started, ended = iter(list(ids)), iter(list(ids))
-    costs["begun"] = microseconds(lambda: owner.begun(next(started), "engine-bench-0", 1.0), runs)
-    costs["finished"] = microseconds(lambda: owner.finished(Outcome(next(ended), "engine-bench-0", 200), 1.0), runs)
+    started, ended = iter(list(sent)), iter([Outcome(name, engine, 200, chosen=engine) for name, engine in sent])
+    costs["begun"] = microseconds(lambda: owner.begun(*next(started), 1.0), runs)
+    costs["finished"] = microseconds(lambda: owner.finished(next(ended), 1.0), runs)
     return {f"{name}, {engines} engines": cost for name, cost in costs.items()}
 
 
