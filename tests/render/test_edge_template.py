@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.certificates import self_signed
 from tests.support.processes import ROOT
 from tests.support.stack import edge_config, haproxy, haproxy_version, render
 
@@ -33,6 +34,20 @@ CHANGES: dict[str, dict[str, Any]] = {
             {"path": "/v1/models", "methods": ["GET", "HEAD"], "kind": "router"},
         ]
     },
+}
+EVERYTHING: dict[str, Any] = {
+    "deciders": [
+        {name: f"127.0.0.1:99{index}{at}" for at, name in enumerate(("spop", "http", "events", "proxy"), 1)}
+        for index in range(3)
+    ],
+    "tls": {"certificate": "/run/secrets/ironrack/tls.pem", "hsts_seconds": 600},
+    "plain": {"address": "127.0.0.1", "port": 8081, "acme": "127.0.0.1:8888"},
+    "auth": {"keys_path": "/run/secrets/ironrack/keys.map"},
+    "tenants": [{"name": "acme", "requests_per_minute": 60, "concurrency": 8, "cache_salt": True}],
+    "peers": [{"name": f"edge-{name}", "address": "127.0.0.1", "port": 10000 + at} for at, name in enumerate("ab")],
+    "peer_name": "edge-a",
+    "admin": {"address": "127.0.0.1", "port": 8406, "token_path": "/run/secrets/ironrack/admin-tokens"},
+    "engine_key_path": "/run/secrets/ironrack/engine.map",
 }
 VERSIONS = ("2.6", "3.0", "3.1", "3.2")
 ANSIBLE = """
@@ -63,6 +78,18 @@ def test_config_is_accepted_without_a_warning(models: str, changes: str, tmp_pat
     assert not _check(render(_config(models, changes, tmp_path), tmp_path))
 
 
+@pytest.mark.parametrize("models", MODELS)
+def test_everything_at_once_is_accepted_without_a_warning(models: str, tmp_path: Path) -> None:
+    """Certificate, keys, operators, peers and several routers."""
+    self_signed(tmp_path, "edge.test").rename(tmp_path / "tls.pem")
+    (tmp_path / "keys.map").write_text(f"{'a' * 64} acme|60|8|salt\n")
+    (tmp_path / "engine.map").write_text("engine Bearer secret\n")
+    (tmp_path / "admin-tokens").write_text("b" * 64 + "\n")
+    path = render(_config(models, "defaults", tmp_path) | EVERYTHING, tmp_path)
+    path.write_text(path.read_text().replace("/run/secrets/ironrack", str(tmp_path)))
+    assert not _check(path)
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_agent_speaks_as_the_version_wants(version: str, tmp_path: Path) -> None:
     """HAProxy 3.1 made the agent's protocol a mode of its own and its settings the backend's."""
@@ -82,7 +109,7 @@ def test_every_file_says_who_owns_it(tmp_path: Path) -> None:
 
 def test_ansible_writes_the_same_bytes(tmp_path: Path) -> None:
     """The role and the plain renderer agree, so that committed renders show what a deploy writes."""
-    config = _config("three models", "defaults", tmp_path)
+    config = _config("three models", "defaults", tmp_path) | EVERYTHING
     plain = render(config, tmp_path)
     folder, play = tmp_path / "ansible", tmp_path / "play.yml"
     folder.mkdir()
