@@ -72,12 +72,17 @@ class EdgeKeeper:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def step(self) -> None:
-        """Take requests from engines that are out; once a second, agree on drains and loads. Raises EdgeError."""
+        """Take requests from engines that are out; after an order, or once a second, agree. Raises EdgeError."""
         now = self._clock()
-        if now - self._synced >= _SYNC_SECONDS:
+        if now - self._synced >= _SYNC_SECONDS or self._ordered(now):
             self._synced = now
             await self._sync()
         await self._rescue(self._clock())
+
+    def _ordered(self, now: float) -> bool:
+        """Whether somebody drained or undrained since edge and fleet last agreed."""
+        engines = self._fleet.snapshot(now).engines
+        return any(engine.draining != self._agreed.get(engine.name, engine.draining) for engine in engines)
 
     def _answered(self, *, up: bool, why: str = "") -> None:
         if up is not self.tally.up:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession
 
+from router.edge import EdgeSocket
 from tests.support.lab import Lab, started
 from tests.support.load import Load, load
 from tests.support.until import until
@@ -32,3 +33,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
 def busiest(home: dict[str, str]) -> str:
     """The engine that is home to the most sessions."""
     return max(set(home.values()), key=list(home.values()).count)
+
+
+async def drained_at_edge(lab: Lab) -> set[str]:
+    """The engines that the edge gives nothing new."""
+    servers = await EdgeSocket(str(lab.state / "haproxy.sock")).servers()
+    return {name for (_, name), state in servers.items() if state.drained}

@@ -4,18 +4,12 @@ import asyncio
 
 import pytest
 
-from router.edge import EdgeSocket
-from tests.chaos.conftest import Start
+from tests.chaos.conftest import Start, drained_at_edge
 from tests.support.lab import Lab
 from tests.support.load import conversations, ends
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
-
-
-async def _drained_at_edge(lab: Lab) -> set[str]:
-    servers = await EdgeSocket(str(lab.state / "haproxy.sock")).servers()
-    return {name for (_, name), state in servers.items() if state.drained}
 
 
 async def test_rolling_drain_of_every_engine_under_load_fails_nothing(start: Start) -> None:
@@ -31,7 +25,7 @@ async def test_rolling_drain_of_every_engine_under_load_fails_nothing(start: Sta
                 return bool((await lab.fleet())[engine]["in_flight"] == 0)
 
             async def known(engine: str = engine) -> bool:
-                return engine in await _drained_at_edge(lab)
+                return engine in await drained_at_edge(lab)
 
             await lab.admin(engine, "drain")
             began = clock()
@@ -56,7 +50,7 @@ async def test_a_drain_outlives_the_router_and_holds_without_it(start: Start) ->
     await lab.admin(drained, "drain")
 
     async def known() -> bool:
-        return await _drained_at_edge(lab) == {drained}
+        return await drained_at_edge(lab) == {drained}
 
     await until(known, "the edge knows")
     await asyncio.to_thread(lab.kill, "router")
@@ -74,4 +68,4 @@ async def test_a_drain_outlives_the_router_and_holds_without_it(start: Start) ->
 
 
 async def _none_drained(lab: Lab) -> bool:
-    return not await _drained_at_edge(lab)
+    return not await drained_at_edge(lab)

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from tests.chaos.conftest import Start, busiest
+from tests.chaos.conftest import Start, busiest, drained_at_edge
 from tests.support.load import Outcome, conversations, ends, homes, since
 from tests.support.until import until
 
@@ -81,12 +81,17 @@ async def test_drain_moves_new_turns_elsewhere_and_undrain_brings_them_home(star
     drained = busiest(home)
     mine = {session for session, engine in home.items() if engine == drained}
     clock = asyncio.get_running_loop().time
+
+    async def edge_knows() -> bool:
+        return not await drained_at_edge(lab)
+
     async with load.running(talks):
         await lab.admin(drained, "drain")
         since_drain = clock()
         await until(lambda: len(since(load.outcomes, since_drain)) > 60, "turns go on while it is drained", 20)
         away = since(load.outcomes, since_drain)
         await lab.admin(drained, "undrain")
+        await until(edge_knows, "the edge gives it work again")
         returned = clock()
         await until(lambda: len(since(load.outcomes, returned)) > 60, "turns go on after the drain", 20)
     assert ends(load.outcomes) == {"ok": len(load.outcomes)}
