@@ -81,6 +81,19 @@ def test_urgent_request_overtakes_all_that_wait_in_lower_classes() -> None:
     assert hall.order(1)[0].ask.id == urgent
 
 
+def test_class_that_was_away_is_owed_nothing() -> None:
+    """Who comes after others were served alone shares from then on; it does not catch up on what it never waited for."""
+    hall = Hall()
+    for _ in range(100):
+        hall.enter(wanted="normal", tokens=5000)
+    for _ in range(50):
+        hall.next()
+    for _ in range(50):
+        hall.enter(wanted="batch", tokens=5000)
+    served = Counter(waiting.priority_class for waiting in hall.order(20))
+    assert served["normal"] >= 14  # four of five, within one request
+
+
 def test_flooding_tenant_does_not_hold_another() -> None:
     """Who sends one request among a thousand of somebody else waits for one turn of theirs, not for all."""
     hall = Hall()
