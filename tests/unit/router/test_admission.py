@@ -82,7 +82,7 @@ def test_urgent_request_overtakes_all_that_wait_in_lower_classes() -> None:
 
 
 def test_class_that_was_away_is_owed_nothing() -> None:
-    """Who comes after others were served alone shares from then on; it does not catch up on what it never waited for."""
+    """Who comes after others were served alone shares from then on: it has nothing to catch up on."""
     hall = Hall()
     for _ in range(100):
         hall.enter(wanted="normal", tokens=5000)
