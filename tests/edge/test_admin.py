@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from tests.support.clients import call
@@ -66,19 +67,22 @@ def test_session_has_one_router_and_another_stands_in(start: Start) -> None:
 def test_conversation_without_a_session_header_has_one_router(start: Start) -> None:
     """Each turn begins as the one before it, and that is enough to find the same router."""
     stack = start(count=3)
-    wait_until(
-        lambda: set().union(*(_deciders(stack, f"s-{n}") for n in range(9))) == {0, 1, 2}, "every router decides"
-    )
-    found = set()
     for question in range(9):
-        talk = [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"question {question}"}]
-        answers = [stack.post(stack.question(messages=talk))]
-        talk += [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "and?"}]
-        answers.append(stack.post(stack.question(messages=talk)))
-        slots = {stack.line(answer.headers["x-request-id"])["decider"] for answer in answers}
-        assert len(slots) == 1
-        found |= slots
-    assert len(found) > 1
+        wait_until(partial(_agree, stack, question), "both turns have one router", 60)
+    wait_until(
+        lambda: len(set().union(*(_of_two_turns(stack, one) for one in range(9)))) > 1, "routers share the work", 60
+    )
+
+
+def _agree(stack: Stack, question: int) -> bool:
+    return len(_of_two_turns(stack, question)) == 1
+
+
+def _of_two_turns(stack: Stack, question: int) -> set[int]:
+    talk = [{"role": "system", "content": "be brief"}, {"role": "user", "content": f"question {question}"}]
+    more = [{"role": "assistant", "content": "yes"}, {"role": "user", "content": "and?"}]
+    answers = [stack.post(stack.question(messages=turn)) for turn in (talk, talk + more)]
+    return {stack.line(answer.headers["x-request-id"])["decider"] for answer in answers}
 
 
 def _deciders(stack: Stack, session: str) -> set[int]:
