@@ -25,6 +25,7 @@ from router.parse import Ask
 _KV_FULL = 0.99
 _UINT64 = (1 << 64) - 1
 _NOTHING: Mapping[str, int] = {}
+_STEPS = 100.0  # to a second: prices in the same step are one price, and who has fewer in flight goes first
 
 
 class Why(StrEnum):
@@ -113,10 +114,10 @@ def pick(
     home = _home(engines, binding) if binding is not None else None
     if home is not None and binding is not None and binding.strict and home.available and not home.draining:
         return _stay(ask, home, known, rule)
-    best, tokens, seconds, home_tokens, home_seconds = _prices(ask, engines, home, known, rule)
+    best, tokens, seconds, cheapest, home_tokens, home_seconds = _prices(ask, engines, home, known, rule)
     if best is None:
         raise _refusal(ask, engines)
-    why = Why.NEW if home is None else _why(home, home_seconds, seconds + rule.gate_seconds)
+    why = Why.NEW if home is None else _why(home, home_seconds, cheapest + rule.gate_seconds)
     if why is Why.HOME and home is not None:
         return Choice(home.name, why, home_tokens, home_seconds, rebind=False)
     return Choice(best.name, why, tokens, seconds, rebind=why is Why.NEW or why is Why.SPILL)
@@ -181,13 +182,14 @@ def _home(engines: Sequence[EngineView], binding: Binding) -> EngineView | None:
 
 def _prices(
     ask: Ask, engines: Sequence[EngineView], home: EngineView | None, known: _Known, rule: Rule
-) -> tuple[EngineView | None, int, float, int, float]:
-    """The engine that could answer first, and what it and the home must compute and cost: `cost`, written out.
+) -> tuple[EngineView | None, int, float, float, int, float]:
+    """The engine that could answer first: it, its tokens and price, the least price; the home's tokens and price.
 
-    On every request's way. A home that may not be given work costs infinitely much.
+    On every request's way, so `cost` is written out. A home that may not be given work costs infinitely much.
     """
     best: EngineView | None = None
-    least, fewest, home_seconds, home_tokens, claim = math.inf, 0, math.inf, 0, 0
+    least = cheapest = step = home_seconds = math.inf
+    fewest = home_tokens = claim = 0
     held, epochs, prompt_tokens, kv_weight = known.tokens, known.epochs, known.prompt_tokens, rule.kv_weight
     one = min(prompt_tokens, 1)
     for engine in engines:
@@ -198,18 +200,21 @@ def _prices(
             tokens -= known.held(engine) if epochs else held[engine.name]
             tokens = tokens if tokens > 0 else one
         seconds = (engine.uncached_in_flight + tokens) / engine.prefill_tokens_per_second
-        if seconds > least and engine is not home:
+        if seconds * _STEPS >= step + 1 and engine is not home:
             continue
         kv = engine.kv_usage if engine.kv_usage < _KV_FULL else _KV_FULL
         seconds += kv_weight * kv / (1.0 - kv)
         if engine is home:
             home_seconds, home_tokens = seconds, tokens
-        if best is None or seconds < least:
-            best, least, fewest, claim = engine, seconds, tokens, 0
-        elif seconds == least:
+        cheapest = seconds if seconds < cheapest else cheapest
+        steps = seconds * _STEPS // 1
+        if best is None or steps < step:
+            best, step, least, fewest, claim = engine, steps, seconds, tokens, 0
+        elif steps == step:
             best, claim = _first(best, claim, engine, ask.key)
-            fewest = tokens if best is engine else fewest
-    return best, fewest, least, home_tokens, home_seconds
+            if best is engine:
+                least, fewest = seconds, tokens
+    return best, fewest, least, cheapest, home_tokens, home_seconds
 
 
 def _first(best: EngineView, claim: int, other: EngineView, key: int) -> tuple[EngineView, int]:
