@@ -21,6 +21,7 @@ _NOTHING: Variables = {}
 # How an answer of the Responses API begins, whole or streamed: the first id in it is the one it is stored under.
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 Say = Callable[[Variables], None]
+Learn = Callable[[Ask, Request, str], None]
 
 
 def _unheard(_: Variables) -> None:
@@ -40,7 +41,7 @@ class Answers:
     `ask`, maybe later. `begun` needs no answer. A fault of ours is answered with nothing: the edge decides by itself.
 
     `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
-    writes into its completion line whose request it was.
+    writes into its completion line whose request it was. `learn`: who is told of every request and its engine, if any.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Answers:
         door: Door | None = None,
         proxy: bool = True,
         decider: int | None = None,
+        learn: Learn | None = None,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -64,6 +66,7 @@ class Answers:
         self._door = door or Door(fleet, tally, recent, DoorSettings(), 0.0)
         self._proxy = proxy
         self._decider = decider
+        self._learn = learn
 
     def configure(self, settings: ParseSettings, backends: Mapping[str, str], *, proxy: bool = True) -> None:
         """Take over new settings, for the next question on; the door is configured by itself."""
@@ -95,9 +98,14 @@ class Answers:
         started = self._clock()
         request_id = _text(arguments.get("id"))
         try:
-            ask = parse(_request(arguments), self._settings)
+            request = _request(arguments)
+            ask = parse(request, self._settings)
             ticket = self._door.ask(ask, now, request_id)
-            return self._chosen(ask, ticket) if ticket is not None else {"wait": 1}
+            if ticket is None:
+                return {"wait": 1}
+            if self._learn is not None:
+                self._learn(ask, request, ticket.choice.engine)
+            return self._chosen(ask, ticket)
         except NeedsProxy as error:
             return self._proxied(error, request_id)
         except Refused as refused:

@@ -105,6 +105,9 @@ class Router:
         yield "discovery", _always(self._parts.discovery.run, self.tally)
         yield "gossip", _always(self._parts.gossip.run, self.tally)
         yield "foreign", _every(self._exchange_seconds(), self._exchange, self.tally)
+        if self._parts.caches:
+            yield "kv events", _always(self._parts.caches.events.run, self.tally)
+            yield "kv prompts", _always(self._parts.caches.learner.run, self.tally)
         if self._parts.keeper:
             yield "edge", _always(self._parts.keeper.run, self.tally)
         if self._reloader:

@@ -29,6 +29,7 @@ def contradictions(raw: Raw) -> list[str]:
         *_decider(raw),
         *_repeated_peers(raw),
         *_queue(raw),
+        *_kv_events(raw),
     ]
 
 
@@ -141,3 +142,28 @@ def _queue(raw: Raw) -> Iterator[str]:
             f"admission.queue_seconds: found {waits}: allowed at most leases.ttl_seconds ({ends}), "
             "when a request is written off; lower it"
         )
+
+
+def _kv_events(raw: Raw) -> Iterator[str]:
+    """Engines tell what they hold of what the index knows; where nobody tells, or nobody knows, there is no use."""
+    routing = _section(raw, "routing")
+    if routing.get("kv_events") is not True:
+        return
+    if routing.get("prefix_index") is False:
+        yield (
+            "routing.kv_events: found true with routing.prefix_index false: allowed with the index, which answers "
+            "until engines have told; switch it on"
+        )
+    engines = _rows(raw, "engines")
+    if engines and not any(isinstance(engine.get("kv_events"), dict) for _, engine in engines):
+        yield "routing.kv_events: found true, but no engine has kv_events: allowed with at least one; add its endpoint"
+    first: dict[str, int] = {}
+    for at, engine in engines:
+        feed = engine.get("kv_events")
+        for key in ("endpoint", "replay"):
+            address = feed.get(key) if isinstance(feed, dict) else None
+            if isinstance(address, str) and address and first.setdefault(address, at) != at:
+                yield (
+                    f"engines[{at}].kv_events.{key}: found {shown(address)}, which engines[{first[address]}] has "
+                    "already: allowed an address of its own; correct one"
+                )

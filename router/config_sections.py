@@ -37,6 +37,17 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _endpoint(value: str) -> str:
+    kind, _, address = value.partition("://")
+    if kind != "tcp" or not split_address(address)[1]:
+        raise ValueError("tcp://host:port")
+    return value
+
+
+def _optional_endpoint(value: str) -> str:
+    return _endpoint(value) if value else ""
+
+
 def _session_header(value: str) -> str:
     if value.lower() in PER_REQUEST_IDS:
         raise ValueError("a header that stays the same over a session; this one changes with every request")
@@ -52,6 +63,8 @@ def _absolute_or_none(value: str) -> str:
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
+Endpoint = Annotated[str, AfterValidator(_endpoint)]
+OptionalEndpoint = Annotated[str, AfterValidator(_optional_endpoint)]
 Url = Annotated[str, AfterValidator(_base_url)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_session_header)]
 BodyField = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
@@ -97,14 +110,25 @@ class Model(Section):
     adapters: list[Name] = []
 
 
+class KvFeed(Section):
+    """Where an engine publishes its KV events, and where it says them again (empty: nowhere)."""
+
+    endpoint: Endpoint
+    replay: OptionalEndpoint = ""
+
+
 class Engine(Section):
-    """One engine: `name` is its server name in HAProxy. `max_requests` 0: what `admission` says."""
+    """One engine: `name` is its server name in HAProxy. `max_requests` 0: what `admission` says.
+
+    `kv_events`: needed from engines that are to be listened to, which `routing.kv_events` switches on.
+    """
 
     name: Name
     url: Url
     model: Name
     prefill_tokens_per_second: Seconds = 8000.0
     max_requests: CountOrNone = 0
+    kv_events: KvFeed | None = None
 
 
 class Routing(Section):
@@ -147,12 +171,16 @@ class Admission(Section):
 
 
 class Tenant(Section):
-    """One client. `models` empty: all; `tokens_per_minute` 0: no limit; `class` empty: the first one."""
+    """One client. `models` empty: all; `tokens_per_minute` 0: no limit; `class` empty: the first one.
+
+    `salted`: the edge gives its prompts a salt, so that what engines cache of them is not what the tokens say.
+    """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
     models: list[Name] = []
     tokens_per_minute: CountOrNone = 0
     priority_class: Annotated[str, Field(alias="class")] = ""
+    salted: bool = False
 
 
 class Sessions(Section):

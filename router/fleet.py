@@ -30,6 +30,7 @@ from router.blame import Blame
 from router.engine import Engine, EngineSettings, EngineSnapshot, Group
 from router.errors import NoEngine, Saturated, UnknownEngine
 from router.fleet_settings import FleetSettings, FleetSnapshot
+from router.kv_index import KvIndex
 from router.leases import Lease, Leases
 from router.liveness import Limits, Probe, State
 from router.outcome import Outcome, Verdict, verdict
@@ -55,9 +56,9 @@ _MOST_EJECTED = 1000  # names that nobody has asked for yet
 
 
 class Fleet:
-    """Owner of all routing state. See the module's rules."""
+    """Owner of all routing state. See the module's rules. `told`: what engines say of their caches, if they do."""
 
-    def __init__(self, settings: FleetSettings, now: float) -> None:
+    def __init__(self, settings: FleetSettings, now: float, told: KvIndex | None = None) -> None:
         self._settings = settings
         self._born_at = now
         self._engines = {engine.name: Engine(engine, settings) for engine in settings.engines}
@@ -66,6 +67,7 @@ class Fleet:
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._blame = Blame()
         self._index = PrefixIndex()
+        self._told = told
         self._ratios = Ratios(settings.characters_per_token)
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = self._epochs = 0
@@ -98,6 +100,8 @@ class Fleet:
         its last turn left there.
         """
         held = self._index.match(ask.blocks, ask.ends)
+        if self._told is not None:
+            held = self._told.correct(held, ask.blocks, ask.ends)
         if held and binding is not None:
             hashed = ask.ends[-1]
             for belief in binding.beliefs:
@@ -123,6 +127,8 @@ class Fleet:
         self._bindings.put(ask.key, Binding(home, beliefs), now)
         if ask.blocks and self._settings.index_enabled:
             self._index.insert(choice.engine, ask.blocks, ask.ends)
+            if self._told is not None:
+                self._told.expect(choice.engine, ask.blocks, now)
 
     def begun(self, request_id: str, server: str, now: float, status: int = 200) -> None:
         """The first byte of an answer with `status` came from `server`: its prefill is done."""
@@ -333,6 +339,8 @@ class Fleet:
         if engine.health.epoch != engine.epoch_seen:
             engine.epoch_seen = engine.health.epoch
             self._index.drop(engine.name)
+            if self._told is not None:
+                self._told.begin(engine.name, whole=False)
 
     def _may_eject(self, engine: Engine, *, faultless: bool = False) -> bool:
         """Whether another engine can take its work; `faultless`: one without failed requests."""

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from router.account import Accounts, Journal
 from router.answer import Answers
@@ -26,6 +27,9 @@ from router.parse import ParseSettings
 from router.proxy import Proxy, ProxySettings
 from router.reload import ReloadCollector, Reloader, Source
 from router.shared import Shared
+
+if TYPE_CHECKING:
+    from router.kv_caches import Caches
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +61,8 @@ class Parts:
         now, wanted = time.monotonic(), _wanted(settings, engine_key)
         self._wanted = wanted
         self.tally = Tally(**wanted.labels)
-        self.fleet = Fleet(wanted.fleet, now)
+        self.caches = self._make_caches() if settings.routing.kv_events else None
+        self.fleet = Fleet(wanted.fleet, now, self.caches.index if self.caches else None)
         self._recent = Recent(settings.leases.capacity)
         self.door = Door(self.fleet, self.tally, self._recent, wanted.door, now)
         self.journal = Journal(self.tally)
@@ -81,6 +86,10 @@ class Parts:
         self.metrics.register(ForeignMetrics(self.foreign))
         if self.keeper:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
+        if self.caches:
+            self.caches.configure(settings, engine_key)
+            for collector in self.caches.collectors():
+                self.metrics.register(collector)
         self._mine = mine(settings.decider.index)
         self._learnt()
 
@@ -122,6 +131,8 @@ class Parts:
         self.tally.configure(**wanted.labels)
         self.catalogue.configure(wanted.offers)
         self.discovery.engine_key = wanted.engine_key
+        if self.caches:
+            self.caches.configure(wanted.settings, wanted.engine_key)
         self._learnt()
 
     def _learnt(self) -> None:
@@ -153,7 +164,13 @@ class Parts:
             door=self.door,
             proxy=bool(wanted.settings.listen.proxy),
             decider=wanted.settings.decider.index if wanted.settings.decider.of > 1 else None,
+            learn=self.caches.learner.offer if self.caches else None,
         )
+
+    def _make_caches(self) -> "Caches":
+        from router.kv_caches import Caches  # noqa: PLC0415  # what it needs is not loaded where nobody wants it
+
+        return Caches(self.engines, time.monotonic)
 
     def _make_foreign(self, wanted: Wanted, now: float) -> Foreign:
         decider = wanted.settings.decider

@@ -77,6 +77,9 @@ def fixed(old: Settings, new: Settings) -> Iterator[str]:
     if old.log != new.log:
         logs = new.log.decisions
         yield f"log.decisions: found {logs!r} where {not logs!r} is in use: needs a restart"
+    if old.routing.kv_events != new.routing.kv_events:
+        heard = new.routing.kv_events
+        yield f"routing.kv_events: found {heard!r} where {not heard!r} is in use: needs a restart"
     if old.edge.runtime_socket != new.edge.runtime_socket:
         found, was = new.edge.runtime_socket, old.edge.runtime_socket
         yield f"edge.runtime_socket: found {found!r} where {was!r} is in use: needs a restart"

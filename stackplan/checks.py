@@ -29,6 +29,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
         *_sessions(settings),
         *_timeouts(settings),
         *_sizes(settings),
+        *_kv_events(settings),
         *guard_problems(settings),
         *_groups(hosts),
         *_addresses(hosts),
@@ -160,6 +161,14 @@ def _sizes(settings: Settings) -> Iterator[str]:
         yield (
             f"stack_edge.max_body_bytes: {settings.edge.max_body_bytes} was found: at least stack_edge.buffer_bytes "
             f"({settings.edge.buffer_bytes}) is needed; raise it"
+        )
+
+
+def _kv_events(settings: Settings) -> Iterator[str]:
+    if settings.router.kv_events and not settings.router.prefix_index:
+        yield (
+            "stack_router.kv_events: true was found with stack_router.prefix_index false: allowed with the index, "
+            "which answers until engines have told; switch it on"
         )
 
 

@@ -28,7 +28,7 @@ ROUTES = [
     *({"path": path, "methods": ["POST"], "kind": "inference"} for path in _INFERENCE),
     {"path": "/v1/models", "methods": ["GET"], "kind": "router", "below": True},  # and one model by its name
 ]
-_ROUTING = ("gate_seconds", "kv_weight", "characters_per_token", "prefix_index", "gossip")
+_ROUTING = ("gate_seconds", "kv_weight", "characters_per_token", "prefix_index", "gossip", "kv_events")
 SPOE_PATH = "/usr/local/etc/haproxy/spoe.cfg"
 
 
@@ -168,7 +168,17 @@ def _engine(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
         "url": f"http://{_ports(service)['http']}",
         "model": model["name"],
         "prefill_tokens_per_second": model["prefill_tokens_per_second"],
+        **_kv_feed(service),
     }
+
+
+def _kv_feed(service: Mapping[str, Any]) -> dict[str, Any]:
+    """Where an engine tells what it holds, for those that connect to it; nothing where it does not."""
+    ports = {port["name"]: port["port"] for port in service["ports"]}
+    if "kv-events" not in ports:
+        return {}
+    at = f"tcp://{service['address']}"
+    return {"kv_events": {"endpoint": f"{at}:{ports['kv-events']}", "replay": f"{at}:{ports['kv-replay']}"}}
 
 
 def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:

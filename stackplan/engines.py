@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from stackplan.model import Mount, Replica
@@ -33,11 +34,17 @@ OWNED = {
     "--api-key",
     "--lora-modules",
     "--scheduling-policy",
+    "--kv-events-config",
 }
 
 
-def command(model: Model, engines: Engines, address: str, port: int, *, priorities: bool = False) -> list[str]:
-    """The arguments of `vllm serve`; the operator's own come last. `priorities`: requests differ in urgency."""
+def command(
+    model: Model, engines: Engines, address: str, port: int, *, priorities: bool = False, events: Sequence[int] = ()
+) -> list[str]:
+    """The arguments of `vllm serve`; the operator's own come last. `priorities`: requests differ in urgency.
+
+    `events`: the ports for KV events and for saying them again, if they are wanted.
+    """
     names = [model.name, *model.aliases]
     line = [model.source, "--served-model-name", *names, "--host", address, "--port", str(port)]
     line += ["--revision", model.revision] if model.revision else []
@@ -48,6 +55,7 @@ def command(model: Model, engines: Engines, address: str, port: int, *, prioriti
     line += ["--sse-keep-alive-interval", str(engines.sse_keep_alive_seconds)] if engines.sse_keep_alive_seconds else []
     line += ["--disable-access-log-for-endpoints", PROBED]
     line += ["--scheduling-policy", "priority"] if priorities else []
+    line += ["--kv-events-config", _kv_events(*events)] if events else []
     line += ["--middleware", "hold_headers.HoldHeaders"] if engines.hold_headers else []
     # The last one added sees requests first: fields are written before anything else looks at them.
     line += ["--enable-prompt-tokens-details", "--middleware", _TRUSTED] if engines.trusted_fields else []
@@ -125,6 +133,18 @@ def _adapter_flags(model: Model) -> list[str]:
     if not model.adapters:
         return []
     return ["--enable-lora", "--lora-modules", *(f"{adapter.name}={adapter.source}" for adapter in model.adapters)]
+
+
+def _kv_events(port: int, replay_port: int) -> str:
+    """vLLM binds where the address is a star, and on all addresses: the firewall says who may connect."""
+    wanted = {
+        "enable_kv_cache_events": True,
+        "publisher": "zmq",
+        "endpoint": f"tcp://*:{port}",
+        "replay_endpoint": f"tcp://*:{replay_port}",
+        "topic": "kv",
+    }
+    return json.dumps(wanted, separators=(",", ":"))
 
 
 def _gpu_flags(model: Model, engines: Engines) -> list[str]:

@@ -11,6 +11,8 @@ from stackplan.model import Host, Listen, Service
 # Clients may reach the edge itself; Prometheus and the operators' listener are bound where somebody put them.
 _PUBLIC = {("edge", "http"), ("edge", "plain"), ("edge", "admin"), ("prometheus", "http")}
 
+_FOR_EDGES = {("edge", "peers"), ("engine", "kv-events"), ("engine", "kv-replay")}
+
 
 def firewall(hosts: Sequence[Host], services: Sequence[Service]) -> dict[str, list[dict[str, Any]]]:
     """By host: `{service, port, sources}` for every port that listens beyond loopback and is not for clients.
@@ -37,7 +39,7 @@ def _guarded(service: Service, listen: Listen) -> bool:
 
 def _sources(host: Host, hosts: Sequence[Host], service: Service, listen: Listen) -> list[str]:
     groups = {"observe", "edge"} if service.kind in {"engine", "router"} else {"observe"}
-    if (service.kind, listen.name) == ("edge", "peers"):
+    if (service.kind, listen.name) in _FOR_EDGES:
         groups = {"edge"}
     others = [other.address for other in hosts if groups & other.groups and other.name != host.name]
     return [host.address, *others]

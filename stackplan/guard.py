@@ -67,6 +67,7 @@ def router_tenants(plan: Plan) -> list[dict[str, Any]]:
             "models": tenant["models"],
             "tokens_per_minute": tenant["tokens_per_minute"],
             "class": tenant["priority_class"],
+            **({"salted": True} if tenant["cache_salt"] else {}),
         }
         for tenant in plan["settings"]["edge"]["tenants"]
     ]

@@ -24,7 +24,7 @@ def port_problems(services: Sequence[Service]) -> Iterator[str]:
             if listen.port > HIGHEST:
                 yield (
                     f"host {host}: port {listen.port} was found for {name}: at most {HIGHEST} is allowed; "
-                    "lower stack_engines.base_port"
+                    f"lower stack_engines.{'kv_events_base_port' if listen.name.startswith('kv-') else 'base_port'}"
                 )
 
 

@@ -73,14 +73,15 @@ def _engines(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
     before: Counter[str] = Counter()
     found = []
     for replica in replicas:
-        port = ground.settings.engines.base_port + before[replica.host]
+        number = before[replica.host]
         before[replica.host] += 1
-        found.append(_engine(ground, replica, hosts[replica.host], port))
+        found.append(_engine(ground, replica, hosts[replica.host], number))
     return found
 
 
-def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
+def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Service:
     shared, model = ground.settings.engines, ground.settings.models[replica.model]
+    port, events = shared.base_port + number, _events(ground, number)
     image = model.image or ""
     url = f"http://{host.address}:{port}/health"
     gpu = shared.device == "gpu"
@@ -91,10 +92,17 @@ def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
         address=host.address,
         image=image,
         entrypoint=["vllm", "serve"],
-        command=vllm.command(model, shared, host.address, port, priorities=priorities(ground.settings)),
+        command=vllm.command(
+            model,
+            shared,
+            host.address,
+            port,
+            priorities=priorities(ground.settings),
+            events=[listen.port for listen in events],
+        ),
         env=vllm.environment(model, shared),
         env_file=vllm.env_file(shared, ground.root),
-        ports=[Listen("http", host.address, port)],
+        ports=[Listen("http", host.address, port), *events],
         gpus=replica.gpus,
         mounts=vllm.mounts(model, shared, ground.root, images.key(image)),
         health=Health(_python_get(url), url, 10, 5, 3, shared.start_timeout_seconds),
@@ -104,6 +112,14 @@ def _engine(ground: Ground, replica: Replica, host: Host, port: int) -> Service:
         shm_size=None if shared.shared_memory == "host" else shared.shared_memory,
         model=model.name,
     )
+
+
+def _events(ground: Ground, number: int) -> list[Listen]:
+    """Where the nth engine of a host tells what it holds, and tells it again: on all addresses, it can no other."""
+    if not ground.settings.router.kv_events:
+        return []
+    first = ground.settings.engines.kv_events_base_port + 2 * number
+    return [Listen("kv-events", "0.0.0.0", first), Listen("kv-replay", "0.0.0.0", first + 1)]
 
 
 def router_name(index: int) -> str:

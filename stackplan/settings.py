@@ -112,6 +112,7 @@ class Engines(Section):
     device: Literal["gpu", "cpu"] = "gpu"
     image: str | None = None
     base_port: Port = 8101
+    kv_events_base_port: Port = 8601
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Count = 4
     cpu_threads_bind: str | None = None
@@ -164,6 +165,7 @@ class Router(Section):
     characters_per_token: Annotated[float, Field(gt=0, le=100)] = 4.0
     prefix_index: bool = True
     gossip: bool = False
+    kv_events: bool = False
     admission: Admission = Admission()
     calibrate: bool = False
     calibrate_tokens: Annotated[int, Field(ge=16, le=131_072)] = 2048

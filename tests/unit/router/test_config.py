@@ -102,7 +102,10 @@ def test_tenants_may_name_an_alias_and_a_class() -> None:
         ({"models__1": {"name": "big", "backend": "b"}}, "models[1].name: found 'big', which no engine serves"),
         ({"routing__gate_second": 1}, "routing: found unknown key 'gate_second': allowed characters_per_token, gate"),
         ({"engine": []}, "the file: found unknown key 'engine': allowed admission, calibrate, decider,"),
-        ({"engines__0__port": 1}, "engines[0]: found unknown key 'port': allowed max_requests, model, name, prefill"),
+        (
+            {"engines__0__port": 1},
+            "engines[0]: found unknown key 'port': allowed kv_events, max_requests, model",
+        ),
         ({"routing__gate_seconds": -1}, "routing.gate_seconds: found -1: allowed greater than or equal to 0"),
         ({"routing__gate_seconds": "1"}, "routing.gate_seconds: found '1': allowed a valid number"),
         ({"listen__http": "9902"}, "listen.http: found '9902': allowed host:port"),
@@ -127,6 +130,16 @@ def test_tenants_may_name_an_alias_and_a_class() -> None:
         ({"admission": {"queue_seconds": 4000}}, "admission.queue_seconds: found 4000: allowed at most leases.ttl_"),
         ({"admission": {"classes": [{"name": "a"}, {"name": "a"}]}}, "admission.classes[1].name: found 'a', which"),
         ({"engine_key_file": "key"}, "engine_key_file: found 'key': allowed an absolute path, or nothing"),
+        ({"routing": {"kv_events": True}}, "routing.kv_events: found true, but no engine has kv_events"),
+        (
+            {"routing": {"kv_events": True, "prefix_index": False}, "engines__0__kv_events": {"endpoint": "tcp://a:1"}},
+            "routing.kv_events: found true with routing.prefix_",
+        ),
+        (
+            {"engines__0__kv_events": {"endpoint": "udp://a:1"}},
+            "engines[0].kv_events.endpoint: found 'udp://a:1': all",
+        ),
+        ({"engines__0__kv_events": {"endpoint": "tcp://a"}}, "engines[0].kv_events.endpoint: found 'tcp://a': allowed"),
         ({"models__0": {"name": "tiny"}}, "models[0].backend: found nothing: allowed a value; add it"),
     ],
 )

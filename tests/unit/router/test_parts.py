@@ -73,3 +73,26 @@ async def test_gate_is_closed_where_others_cannot_be_seen(of: int, gate: float, 
     parts.configure(source(decider=decider))
     assert parts.fleet._settings.rule.gate_seconds == 0.25
     parts.foreign.close()
+
+
+KV = {"endpoint": "tcp://127.0.0.1:9", "replay": "tcp://127.0.0.1:10"}
+TELLS = [{"name": "a", "url": "http://127.0.0.1:9", "model": "tiny", "kv_events": KV}]
+
+
+async def test_engines_are_listened_to_only_where_that_is_wanted() -> None:
+    """Else nothing of it is made, not even the metrics."""
+    assert Parts(check(raw(engines=TELLS))).caches is None
+    parts = Parts(check(raw(engines=TELLS, routing={"kv_events": True})))
+    assert parts.caches is not None
+    assert list(parts.caches.events.tallies) == ["a"]
+
+
+async def test_engines_that_come_are_listened_to_and_those_that_go_are_not() -> None:
+    """As everything else, by one call."""
+    routing = {"kv_events": True}
+    parts = Parts(check(raw(engines=TELLS, routing=routing)))
+    other = {**TELLS[0], "name": "b", "url": "http://127.0.0.1:10"}
+    parts.configure(source(engines=[other], routing=routing, tenants=[{"name": "acme", "salted": True}]))
+    assert parts.caches is not None
+    assert list(parts.caches.events.tallies) == ["b"]
+    assert parts.caches.learner.salted == {"acme"}

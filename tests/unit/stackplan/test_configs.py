@@ -158,3 +158,18 @@ def test_compose_stops_the_edge_before_its_router() -> None:
     """Compose stops in reverse order of dependence: an edge whose router has gone would stop only when killed."""
     planned = stackplan.plan(intent(), one_host())
     assert stackplan.compose_project(planned, "box")["services"]["edge"]["depends_on"] == ["router"]
+
+
+def test_routers_are_told_where_engines_tell_what_they_hold() -> None:
+    """On the engine's own host's address, only where it is wanted; and whose prompts are salted."""
+    digest = "0" * 64
+    tenants = [{"name": name, "key_hashes": [digest.replace("0", name[0])], "cache_salt": name == "a"} for name in "ab"]
+    planned = _plan(router={"kv_events": True}, edge={"tenants": tenants})
+    config = stackplan.router_config(planned, "edge-1")
+    assert config["routing"]["kv_events"] is True
+    feeds = [engine["kv_events"] for engine in config["engines"]]
+    assert feeds[0] == {"endpoint": "tcp://10.0.0.3:8601", "replay": "tcp://10.0.0.3:8602"}
+    assert [tenant.get("salted", False) for tenant in config["tenants"]] == [True, False]
+    silent = stackplan.router_config(_plan(), "edge-1")
+    assert silent["routing"]["kv_events"] is False
+    assert all("kv_events" not in engine for engine in silent["engines"])

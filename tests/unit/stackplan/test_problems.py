@@ -55,6 +55,17 @@ def test_plan_refuses_with_the_same_problems() -> None:
 
 CASES: list[tuple[str, dict[str, Any], str]] = [
     ("no model", {"models": []}, "stack_models: no model was found"),
+    (
+        "kv events without index",
+        {"router": {"kv_events": True, "prefix_index": False}},
+        "stack_router.kv_events: true was found with stack_router.prefix_index false",
+    ),
+    ("kv events in arguments", {"engines": {"args": ["--kv-events-config={}"]}}, "--kv-events-config was found"),
+    (
+        "port taken by kv events",
+        {"router": {"kv_events": True}, "engines": {"kv_events_base_port": 8102}},
+        "port 8102 was found twice, for engine-qwen-0 (kv-events) and engine-qwen-1 (http)",
+    ),
     ("missing name", {"models": [{"source": "a/b"}]}, "stack_models[0].name: nothing was found"),
     ("unknown key", {"models": [model(replica=1)]}, "write replicas"),
     ("zero replicas", {"models": [model(replicas=0)]}, "stack_models[0].replicas: 0 was found"),

@@ -186,3 +186,30 @@ def test_no_observer_no_exporters() -> None:
     hosts = [{"name": "box", "groups": ["edge", "engines"], "gpus": 2}]
     kinds = {service["kind"] for service in stackplan.plan(intent(), hosts)["services"]}
     assert kinds == {"engine", "router", "edge"}
+
+
+def test_kv_events_take_two_ports_of_an_engine_for_edges_alone() -> None:
+    """vLLM binds them on all addresses, so the firewall guards them even on one machine; without them none is there."""
+    planned = stackplan.plan(intent(router={"kv_events": True}), fleet())
+    engines = services(planned, "engine")
+    by_host = {
+        engine["name"]: [(p["name"], p["address"], p["port"]) for p in engine["ports"][1:]] for engine in engines
+    }
+    told = [("kv-events", "0.0.0.0", 8601), ("kv-replay", "0.0.0.0", 8602)]
+    assert by_host == {"engine-qwen-0": told, "engine-qwen-1": told}
+    command = engines[0]["command"]
+    assert json.loads(command[command.index("--kv-events-config") + 1]) == {
+        "enable_kv_cache_events": True,
+        "publisher": "zmq",
+        "endpoint": "tcp://*:8601",
+        "replay_endpoint": "tcp://*:8602",
+        "topic": "kv",
+    }
+    rules = {rule["port"]: rule["sources"] for rule in planned["firewall"]["gpu-1"]}
+    assert rules[8601] == rules[8602] == ["10.0.0.3", "10.0.0.1", "10.0.0.2"]
+    alone = stackplan.plan(intent(router={"kv_events": True}), one_host())["firewall"]["box"]
+    assert [(rule["port"], rule["sources"]) for rule in alone] == [
+        (port, ["127.0.0.1"]) for port in (8601, 8602, 8603, 8604)
+    ]
+    silent = services(stackplan.plan(intent(), fleet()), "engine")
+    assert all(len(engine["ports"]) == 1 and "--kv-events-config" not in engine["command"] for engine in silent)
