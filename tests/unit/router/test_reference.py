@@ -13,6 +13,7 @@ from router.edge_metrics import EdgeMetrics
 from router.exposition import PREFIX
 from router.fleet import EngineSettings, Fleet, FleetSettings
 from router.joined import Recent
+from router.kv_caches import Caches
 from router.metrics import Exporter, Tally
 from router.tally import REASONS
 
@@ -50,12 +51,20 @@ def edge() -> set[str]:
     return {sample.name for family in EdgeMetrics(EdgeTally()).collect() for sample in family.samples}
 
 
+def caches() -> set[str]:
+    """The metrics about what engines say of their caches."""
+    collectors = Caches(tuple, lambda: 0.0).collectors()
+    found = {(family.name, family.type) for collector in collectors for family in collector.collect()}
+    return {f"{name}_total" if kind == "counter" else name for name, kind in found}
+
+
 def test_every_metric_is_told_and_none_that_is_not() -> None:
     """A page that is complete is looked at; one that lies is not looked at again."""
     told = named("metrics.md")
     assert exported() - UNTOLD - told == set()
     assert edge() - told == set()
-    assert told - exported() - edge() - OTHERS == set()
+    assert caches() - told == set()
+    assert told - exported() - edge() - caches() - OTHERS == set()
 
 
 def test_every_reason_of_a_429_or_403_is_told() -> None:
