@@ -41,7 +41,9 @@ class Engine:
 
     def chat(self, request: Request) -> int:
         """Answer a request; return how many of its tokens were cached."""
-        answer = requests.post(f"{self.url}{PATH}", data=request.body, timeout=300)
+        headers = {"content-type": "application/json"}
+        answer = requests.post(f"{self.url}{PATH}", data=request.body, headers=headers, timeout=300)
+        assert answer.status_code == 200, answer.text
         details = answer.json()["usage"]["prompt_tokens_details"]
         return int(details["cached_tokens"] or 0) if details else 0
 
