@@ -30,10 +30,11 @@ Frames = list[bytes]
 
 _QUIET_SECONDS = 5.0  # without an event, until the engine is asked whether it has any
 _TICK_SECONDS = 1.0
-_REPLAY_SECONDS = 5.0  # without a further message of a replay
+_REPLAY_SECONDS = 5.0  # until an engine begins to say again what it said
+_PAUSE_SECONDS = 0.5  # between two messages of that; more, and the rest was dropped
 _AGAIN_SECONDS = 2.0
 _REPLAYS_AT_ONCE = 4
-_MOST_WAITING = 20_000  # messages of one engine; more are lost and replayed
+_MOST_WAITING = 2_000  # messages of one engine; more are lost and replayed
 _MOST_OCTETS = 33_554_432  # of one message
 _IN_A_ROW = 16  # messages, until others have their turn
 
@@ -273,34 +274,47 @@ class _Follower:
     async def _replay(self, since: int, *, anew: bool = False) -> int | None:
         """Take over what the engine says again from `since` on. Return the first number; None: there was none."""
         name, tally = self._feed.engine, self._owner.tallies[self._feed.engine]
-        first, done = None, False
         if not self._feed.replay:
             return None
-        async with self._owner.replaying(), aclosing(self._replayed(since)) as messages:
-            async for sequence, batch in messages:
-                if batch is None:
-                    done = True
-                elif first is None and not anew and sequence != since:
-                    return sequence
-                else:
-                    if first is None and anew:
-                        self._owner.begin(name, whole=sequence == 0)
-                    first = sequence if first is None else first
-                    self._take(sequence, batch)
+        first, due = None, since
+        async with self._owner.replaying():
+            while True:
+                found, done = await self._replay_once(due, anew=anew and first is None)
+                first = found if first is None else first
+                if done or found is None or self._next is None:
+                    break
+                due = self._next  # the engine's socket was full, and it drops what does not fit
         if not done:
             tally.replays_failed += 1
-        elif first is None and anew:
+            return first
+        if first is None and anew:
             self._owner.begin(name, whole=True)  # it has published nothing: it holds nothing
             self._next = 0
-        if done:
-            self._owner.heard(name)
+        self._owner.heard(name)
         return first
+
+    async def _replay_once(self, since: int, *, anew: bool) -> tuple[int | None, bool]:
+        """Return the first number, and whether the engine has nothing to add."""
+        first = None
+        async with aclosing(self._replayed(since)) as messages:
+            async for sequence, batch in messages:
+                if batch is None:
+                    return first, True
+                if first is None and anew:
+                    self._owner.begin(self._feed.engine, whole=sequence == 0)
+                elif sequence != (since if first is None else self._next):
+                    return (sequence, True) if first is None else (first, False)
+                first = sequence if first is None else first
+                self._take(sequence, batch)
+        return first, False
 
     async def _replayed(self, since: int) -> AsyncGenerator[tuple[int, Batch | None], None]:
         """The messages of a replay, and one without a batch when it was complete."""
         with _socket(self._context, zmq.DEALER, self._feed.replay) as socket:
             await socket.send_multipart(replay_from(since))
-            while await socket.poll(int(_REPLAY_SECONDS * 1000)):
+            patience = _REPLAY_SECONDS
+            while await socket.poll(int(patience * 1000)):
+                patience = _PAUSE_SECONDS
                 frames = await socket.recv_multipart()
                 if frames[-2:-1] == [END.to_bytes(8, "big", signed=True)]:
                     yield END, None

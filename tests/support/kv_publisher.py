@@ -11,13 +11,18 @@ import zmq.asyncio
 
 
 class KvPublisher:
-    """Publishes on `endpoint`, says again on `replay` what it remembers. `remembers`: so many batches."""
+    """Publishes on `endpoint`, says again on `replay` what it remembers. `remembers`: so many batches.
 
-    def __init__(self, *, remembers: int = 1000, endpoint: str = "", replay: str = "") -> None:
+    `room`: messages that fit into its sockets; as vLLM's, they drop what does not.
+    """
+
+    def __init__(self, *, remembers: int = 1000, endpoint: str = "", replay: str = "", room: int = 1000) -> None:
         self._context = zmq.asyncio.Context()
         self._publisher, self._router = self._context.socket(zmq.PUB), self._context.socket(zmq.ROUTER)
         for socket, wanted in ((self._publisher, endpoint), (self._router, replay)):
             socket.setsockopt(zmq.LINGER, 0)
+            socket.setsockopt(zmq.SNDHWM, room)
+            socket.setsockopt(zmq.SNDBUF, 4096)
             socket.bind(wanted or "tcp://127.0.0.1:*")
         self.endpoint = self._publisher.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")
         self.replay = self._router.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0")

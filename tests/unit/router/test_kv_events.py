@@ -178,3 +178,17 @@ async def test_the_metrics_tell_whether_it_works() -> None:
         assert 'ironrack_router_kv_whole{engine="e0"} 1.0' in text
         assert 'ironrack_router_kv_event_age_seconds{engine="e0"} 3.0' in text
         assert 'ironrack_router_kv_event_gaps_total{engine="e0"} 0.0' in text
+
+
+async def test_a_long_story_is_heard_to_its_end_although_the_engine_drops_what_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where a replay has a hole, it is asked for again from there on."""
+    monkeypatch.setattr("router.kv_events._MOST_WAITING", 50)
+    monkeypatch.setattr("router.kv_events._PAUSE_SECONDS", 0.2)
+    async with KvPublisher(remembers=800, room=50) as engine:
+        for number in range(800):
+            await engine.publish(BlockStored([number], None, list(range(number, number + 512)), 512))
+        async with hearing(feed(engine)) as heard:
+            await known(lambda: heard.blocks == 800 and heard.whole)
+            assert heard.events.tallies["e0"].gaps == 0
