@@ -23,6 +23,12 @@ async def _ask(client: ClientSession, lab: Lab, number: int) -> tuple[int, str, 
             return response.status, response.headers.get("retry-after", ""), "choices" in text
 
 
+async def _decided(client: ClientSession, lab: Lab) -> bool:
+    body = {"model": lab.model, "messages": [{"role": "user", "content": "hello"}], "max_tokens": 1}
+    async with client.post(f"{lab.endpoint}/v1/chat/completions", json=body) as response:
+        return response.headers.get("x-route-reason") not in {None, "fallback"}
+
+
 @pytest.mark.parametrize("queue", [0, 8])
 async def test_overload_is_served_or_refused_with_retry_after(start: Start, queue: int) -> None:
     """Every request is answered whole, or told 429 or 503 and when to come again; afterwards nothing is held."""
@@ -33,6 +39,7 @@ async def test_overload_is_served_or_refused_with_retry_after(start: Start, queu
     path.write_text(yaml.safe_dump({**settings, "admission": {**settings.get("admission", {}), **admission}}))
     await asyncio.to_thread(lab.restart, "router")
     await until(lab.all_ready, "every engine is ready", 30)
+    await until(lambda: _decided(load.client, lab), "the edge asks the router again", 30)
     asked = await asyncio.gather(*(_ask(load.client, lab, number) for number in range(80)))
     served = [one for one in asked if one[0] == 200]
     refused = [one for one in asked if one[0] != 200]
