@@ -1,4 +1,4 @@
-# A whole server as far as a role can tell: Debian 12 with systemd, and nothing a fresh server would not have.
+# A whole server as far as a role can tell: Debian 12 or 13 with systemd, and nothing a fresh server would not have.
 ARG BASE_IMAGE=debian:12-slim
 FROM ${BASE_IMAGE} AS bare
 RUN apt-get update \
@@ -15,4 +15,10 @@ COPY trixie.sources /etc/apt/sources.list.d/trixie.sources
 COPY trixie.preferences /etc/apt/preferences.d/trixie
 RUN apt-get update \
     && apt-get install -y --no-install-recommends docker.io iptables docker-compose nftables \
+    && rm -rf /var/lib/apt/lists/*
+
+# Debian 13 has Compose v2 of its own.
+FROM bare AS docker-13
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends docker.io docker-cli iptables docker-compose nftables \
     && rm -rf /var/lib/apt/lists/*
