@@ -77,6 +77,7 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     headers_ms: int
     total_ms: int
     bytes_out: int
+    lease: str = ""
     prompt_tokens: int | None = None
     uncached_tokens: int | None = None
     cost_ms: float | None = None
@@ -241,6 +242,7 @@ def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:
         headers_ms=event.headers_ms,
         total_ms=event.total_ms,
         bytes_out=event.bytes_out,
+        lease=outcome.id,
         prompt_tokens=decided.prompt_tokens if decided else None,
         uncached_tokens=decided.uncached_tokens if decided else None,
         cost_ms=round(decided.cost_seconds * 1000, 1) if decided else None,

@@ -6,18 +6,21 @@ from collections.abc import Mapping
 from typing import Any
 
 PROJECT = "ironrack"
-_LOGGING = {"driver": "json-file", "options": {"max-size": "50m", "max-file": "5"}}
 
 
 def compose_project(plan: Mapping[str, Any], host: str) -> dict[str, Any]:
     """compose.yml of one host, to be written in the order of its keys."""
     services = [service for service in plan["services"] if service["host"] == host]
-    project: dict[str, Any] = {"name": PROJECT, "services": {s["name"]: _escaped(_service(s)) for s in services}}
+    logging = _logging(plan["settings"]["observe"])
+    project: dict[str, Any] = {
+        "name": PROJECT,
+        "services": {s["name"]: _escaped(_service(s, logging)) for s in services},
+    }
     volumes = {m["source"]: _kept(m) for s in services for m in s["mounts"] if m["source"] and m["type"] != "bind"}
     return {**project, "volumes": volumes} if volumes else project
 
 
-def _service(service: Mapping[str, Any]) -> dict[str, Any]:
+def _service(service: Mapping[str, Any], logging: Mapping[str, Any]) -> dict[str, Any]:
     found = {
         "image": service["image"],
         "build": {k: v for k, v in (service["build"] or {}).items() if v},
@@ -45,9 +48,15 @@ def _service(service: Mapping[str, Any]) -> dict[str, Any]:
         "stop_signal": service["stop_signal"],
         "stop_grace_period": f"{service['stop_grace_seconds']}s",
         "restart": "unless-stopped",
-        "logging": _LOGGING,
+        "logging": dict(logging),
     }
     return {key: value for key, value in found.items() if value not in (None, [], {}, False)}
+
+
+def _logging(observe: Mapping[str, Any]) -> dict[str, Any]:
+    """What containers write, kept by Docker in files that are replaced in turn; texts, as the driver wants them."""
+    options = {"max-size": f"{observe['log_file_mib']}m", "max-file": str(observe["log_files"])}
+    return {"driver": "json-file", "options": options}
 
 
 def _env_file(path: str | None) -> list[dict[str, Any]]:

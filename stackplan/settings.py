@@ -266,6 +266,8 @@ class Observe(Section):
     scrape_interval_seconds: Seconds = 5
     retention_days: Count = 15
     retention_gib: Count = 20
+    log_file_mib: Annotated[int, Field(ge=1, le=10_000)] = 50
+    log_files: Annotated[int, Field(ge=1, le=1000)] = 5
 
 
 class Settings(Section):

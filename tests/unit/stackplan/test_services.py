@@ -213,3 +213,11 @@ def test_kv_events_take_two_ports_of_an_engine_for_edges_alone() -> None:
     ]
     silent = services(stackplan.plan(intent(), fleet()), "engine")
     assert all(len(engine["ports"]) == 1 and "--kv-events-config" not in engine["command"] for engine in silent)
+
+
+def test_every_containers_log_is_rotated_as_asked() -> None:
+    """No service can fill a disk with what it says: the limits are texts, as Docker's driver wants them."""
+    planned = stackplan.plan(intent(observe={"log_file_mib": 10, "log_files": 3}), one_host())
+    found = [service["logging"] for service in compose_project(planned, "box")["services"].values()]
+    assert found == [{"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}}] * len(found)
+    assert len(found) == len(planned["services"])
