@@ -80,7 +80,11 @@ ENGINES = (
     *_series(
         ENGINE,
         OFFLOAD,
-        ("engine_external_prefix_hit_ratio", "ratio", "Prompt tokens found in the offloaded cache, of those looked up."),
+        (
+            "engine_external_prefix_hit_ratio",
+            "ratio",
+            "Prompt tokens found in the offloaded cache, of those looked up.",
+        ),
         ("engine_kv_offload_bytes:rate", "bytes/s", "KV cache moved, by direction.", "direction"),
     ),
     *_series(
@@ -107,7 +111,9 @@ MODELS = (
         ("model_requests:rate", "requests/s", "Answers of the model's engines, by status class.", "code"),
     ),
     *(series for noun, text in _LATENCIES for series in _latency("model", ("model",), noun, text)),
-    *_latency("model", ("model",), "first_byte", "From a request's headers to its answer's first byte, waiting included"),
+    *_latency(
+        "model", ("model",), "first_byte", "From a request's headers to its answer's first byte, waiting included"
+    ),
     *_latency("model", ("model",), "request", "From a request's headers to its answer's last byte"),
     *_series(
         ("model",),
@@ -143,7 +149,12 @@ ROUTERS = (
         ("engine_truncated:rate", "answers/s", "Answers the engine broke off after they had begun.", "engine"),
         ("engine_aborted:rate", "requests/s", "Requests whose client left.", "engine"),
         ("tenant_tokens:rate", "tokens/s", "Tokens used, by tenant.", "tenant model kind"),
-        ("tenant_requests:rate", "requests/s", "Requests completed or refused, by tenant and status class.", "tenant class"),
+        (
+            "tenant_requests:rate",
+            "requests/s",
+            "Requests completed or refused, by tenant and status class.",
+            "tenant class",
+        ),
     ),
     *_series(
         _ROUTED,
@@ -257,12 +268,27 @@ GPUS = _series(
     ("gpu_memory_temperature_celsius", "°C", "Temperature of the memory."),
     ("gpu_power_watts", "W", "Power drawn."),
     ("gpu_sm_clock_hertz", "Hz", "Clock of the multiprocessors."),
-    ("gpu_throttled:rate", "rate", "Grows above 0 while the clock is held down, by reason; the exporter's unit.", "reason"),
+    (
+        "gpu_throttled:rate",
+        "rate",
+        "Grows above 0 while the clock is held down, by reason; the exporter's unit.",
+        "reason",
+    ),
     ("gpu_ecc_errors:1h", "errors", "Memory errors of the last hour, `corrected` or `uncorrected`.", "kind"),
-    ("gpu_remapped_rows", "rows", "Rows of memory replaced by spare ones, after `corrected` or `uncorrected` errors.", "kind"),
+    (
+        "gpu_remapped_rows",
+        "rows",
+        "Rows of memory replaced by spare ones, after `corrected` or `uncorrected` errors.",
+        "kind",
+    ),
     ("gpu_row_remap_failed", "0 or 1", "1 when a broken row could not be replaced."),
     ("gpu_xid_last", "XID", "The last fault's number; it stays until the next."),
-    ("gpu_xid:15m", "faults", "Faults the kernel logged in the last 15 minutes; `fatal` is 1 for those that cost the GPU.", "xid fatal"),
+    (
+        "gpu_xid:15m",
+        "faults",
+        "Faults the kernel logged in the last 15 minutes; `fatal` is 1 for those that cost the GPU.",
+        "xid fatal",
+    ),
     ("gpu_nvlink_bytes:rate", "bytes/s", "Bytes over NVLink."),
     ("gpu_nvlink_errors:1h", "errors", "NVLink errors of the last hour."),
     ("gpu_pcie_replays:rate", "replays/s", "Repeated PCIe transfers."),
