@@ -1,1 +1,1 @@
-"""What is watched and said: series, rules, alerts. Pure functions of the plan; nothing here does I/O but the renderers."""
+"""What is watched and said: series, rules, alerts. Pure functions of the plan; only renderers do I/O."""
