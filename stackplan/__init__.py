@@ -5,6 +5,7 @@ Everything here is a pure function of its arguments: no files, no network, no An
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, prometheus_config, router_config, router_configs
+from stackplan.grafana import grafana_boards, grafana_files
 from stackplan.guard import edge_secrets
 from stackplan.plan import PlanError, plan, problems
 
@@ -13,6 +14,8 @@ __all__ = [
     "compose_project",
     "edge_config",
     "edge_secrets",
+    "grafana_boards",
+    "grafana_files",
     "plan",
     "problems",
     "prometheus_config",

@@ -11,11 +11,13 @@ from pathlib import Path
 
 import yaml
 
+from stackplan.grafana import grafana_boards
 from stackplan.plan import PlanError, plan
 from stackplan.render import render
 
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = sorted((ROOT / "roles" / "engine" / "files").glob("*.py"))
+BOARDS = ROOT / "roles" / "observe" / "files" / "dashboards"
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
 HOST = "localhost"
 HEADER = "# Made by scripts/render from stack.yml: edit that, not this.\n"
@@ -44,7 +46,9 @@ def project(folder: Path) -> dict[str, str]:
     groups = ["edge", "engines", "observe"]
     planned = plan(intent, [{"name": HOST, "groups": groups, "gpus": intent.get("stack_gpus", 0)}], root=".")
     templates = {path.name: path.read_text() for path in TEMPLATES.glob("*.j2")}
-    return {**render(planned, HOST, templates, HEADER), **{f"engine/{path.name}": path.read_text() for path in PLUGINS}}
+    boards = {path: (BOARDS / source).read_text() for path, source in grafana_boards(planned, HOST).items()}
+    plugins = {f"engine/{path.name}": path.read_text() for path in PLUGINS}
+    return {**render(planned, HOST, templates, HEADER), **plugins, **boards}
 
 
 def _differing(folder: Path, write: bool) -> list[Path]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
+from stackplan.grafana import grafana_problems
 from stackplan.guard_checks import guard_problems
 from stackplan.model import Host
 from stackplan.settings import Settings
@@ -31,6 +32,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
         *_sizes(settings),
         *_kv_events(settings),
         *guard_problems(settings),
+        *grafana_problems(settings),
         *_groups(hosts),
         *_addresses(hosts),
     ]

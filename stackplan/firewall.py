@@ -9,7 +9,7 @@ from typing import Any
 from stackplan.model import Host, Listen, Service
 
 # Clients may reach the edge itself; Prometheus and the operators' listener are bound where somebody put them.
-_PUBLIC = {("edge", "http"), ("edge", "plain"), ("edge", "admin"), ("prometheus", "http")}
+_PUBLIC = {("edge", "http"), ("edge", "plain"), ("edge", "admin"), ("prometheus", "http"), ("grafana", "http")}
 
 _FOR_EDGES = {("edge", "peers"), ("engine", "kv-events"), ("engine", "kv-replay")}
 

@@ -13,6 +13,7 @@ import yaml
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, prometheus_config, router_configs
+from stackplan.grafana import grafana_files
 
 _EDGE = ("haproxy.cfg", "spoe.cfg")
 
@@ -28,6 +29,8 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
         files[f"config/{name}/router.yml"] = _text(header, config)
     if "prometheus" in kinds:
         files["config/prometheus/prometheus.yml"] = _text(header, prometheus_config(plan, host))
+    for name, config in grafana_files(plan, host).items():
+        files[f"config/grafana/{name}"] = _text(header, config)
     if "edge" in kinds:
         environment = _environment(templates)
         for name in _EDGE:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
+from stackplan.grafana import grafanas
 from stackplan.guard import SECRETS, uses_tls
 from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Replica, Service
 from stackplan.settings import Settings
@@ -60,6 +61,7 @@ def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
         *(_edge(ground, host) for host in edges),
         *(_prometheus(ground, host) for host in observers),
         *(_node_exporter(ground, host) for host in watched),
+        *grafanas(ground.settings, observers, ground.root),
     ]
 
 

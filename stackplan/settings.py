@@ -255,6 +255,17 @@ class Edge(Section):
     timeouts: Timeouts = Timeouts()
 
 
+class Grafana(Section):
+    """Dashboards in a browser; off unless asked for."""
+
+    enabled: bool = False
+    image: str = images.GRAFANA
+    address: Address | None = None
+    port: Port = 3000
+    admin_password_enabled: bool = False
+    anonymous_viewer: bool = False
+
+
 class Observe(Section):
     """Prometheus and the host's exporter."""
 
@@ -268,6 +279,7 @@ class Observe(Section):
     retention_gib: Count = 20
     log_file_mib: Annotated[int, Field(ge=1, le=10_000)] = 50
     log_files: Annotated[int, Field(ge=1, le=1000)] = 5
+    grafana: Grafana = Grafana()
 
 
 class Settings(Section):
