@@ -42,7 +42,7 @@ def _service(service: Mapping[str, Any], logging: Mapping[str, Any]) -> dict[str
         "cap_add": list(service["cap_add"]),
         "security_opt": ["no-new-privileges:true"],
         "ulimits": dict(service["ulimits"]),
-        "deploy": _devices(service["gpus"]),
+        "deploy": _devices(service["gpus"], service["gpu_injection"]),
         "healthcheck": _healthcheck(service["health"]),
         "depends_on": list(service["after"]),
         "stop_signal": service["stop_signal"],
@@ -75,10 +75,12 @@ def _kept(mount: Mapping[str, Any]) -> dict[str, Any]:
     return {"driver_opts": {"type": "tmpfs", "device": "tmpfs", "o": "mode=1777"}}
 
 
-def _devices(gpus: list[int]) -> dict[str, Any]:
+def _devices(gpus: list[int], injection: str) -> dict[str, Any]:
+    """GPUs as devices of a CDI specification, or as numbers for NVIDIA's hook; Compose wants a capability for both."""
     if not gpus:
         return {}
-    device = {"driver": "nvidia", "device_ids": [str(gpu) for gpu in gpus], "capabilities": ["gpu"]}
+    driver, prefix = ("cdi", "nvidia.com/gpu=") if injection == "cdi" else ("nvidia", "")
+    device = {"driver": driver, "device_ids": [f"{prefix}{gpu}" for gpu in gpus], "capabilities": ["gpu"]}
     return {"resources": {"reservations": {"devices": [device]}}}
 
 

@@ -76,6 +76,7 @@ class Service:
     env: Mapping[str, str] = field(default_factory=dict)
     env_file: str | None = None
     gpus: Sequence[int] = ()
+    gpu_injection: str = "cdi"
     mounts: Sequence[Mount] = ()
     after: Sequence[str] = ()
     stop_signal: str | None = None

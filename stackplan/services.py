@@ -106,6 +106,7 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
         env_file=vllm.env_file(shared, ground.root),
         ports=[Listen("http", host.address, port), *events],
         gpus=replica.gpus,
+        gpu_injection=shared.gpu_injection,
         mounts=vllm.mounts(model, shared, ground.root, images.key(image)),
         health=Health(_python_get(url), url, 10, 5, 3, shared.start_timeout_seconds),
         stop_grace_seconds=(shared.shutdown_timeout_seconds or 0) + GRACE_SECONDS,

@@ -110,6 +110,7 @@ class Engines(Section):
     """What all engines share."""
 
     device: Literal["gpu", "cpu"] = "gpu"
+    gpu_injection: Literal["cdi", "runtime"] = "cdi"
     image: str | None = None
     base_port: Port = 8101
     kv_events_base_port: Port = 8601

@@ -139,12 +139,12 @@ def test_prometheus_scrapes_every_service_of_the_plan() -> None:
 
 
 def test_compose_project_has_the_services_of_its_host_only() -> None:
-    """Each host gets its own, with GPUs by their numbers."""
+    """Each host gets its own, with GPUs as devices of the CDI specification."""
     planned = _plan()
     on_edge, on_gpu = (stackplan.compose_project(planned, host) for host in ("edge-1", "gpu-1"))
     assert set(on_edge["services"]) == {"router", "edge", "prometheus", "node-exporter"}
     devices = on_gpu["services"]["engine-qwen-0"]["deploy"]["resources"]["reservations"]["devices"]
-    assert devices == [{"driver": "nvidia", "device_ids": ["0"], "capabilities": ["gpu"]}]
+    assert devices == [{"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"], "capabilities": ["gpu"]}]
     assert all(service["network_mode"] == "host" for service in on_edge["services"].values())
 
 

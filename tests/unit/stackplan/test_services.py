@@ -32,6 +32,14 @@ def test_services_come_in_starting_order() -> None:
     assert kinds == ["engine", "engine", "router", "edge", "prometheus", "node_exporter"]
 
 
+def test_gpus_come_through_the_hook_where_the_runtime_injects_them() -> None:
+    """NVIDIA's hook knows GPUs by their numbers; a specification by the names in it."""
+    planned = stackplan.plan(intent(engines={"gpu_injection": "runtime"}), one_host())
+    engine = compose_project(planned, "box")["services"]["engine-qwen-1"]
+    (device,) = engine["deploy"]["resources"]["reservations"]["devices"]
+    assert device == {"driver": "nvidia", "device_ids": ["1"], "capabilities": ["gpu"]}
+
+
 def test_engine_on_gpus_gets_its_devices_and_vllms_flags() -> None:
     """Tensor parallel over exactly the GPUs of the replica, the model's public name, a stop that waits for answers."""
     engine = _engine(models=[model(gpus_per_replica=2, max_model_len=4096, engine_args=["--trust-remote-code"])])
