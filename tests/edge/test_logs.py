@@ -21,7 +21,7 @@ PAGE = ROOT / "docs" / "reference" / "access-log.md"
 
 def told_join() -> str:
     """The command that the page gives for joining the two logs."""
-    blocks = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    blocks: list[str] = re.findall(r"```\n(.*?)```", PAGE.read_text(), re.DOTALL)
     return next(block for block in blocks if "group_by" in block)
 
 
