@@ -191,6 +191,7 @@ class Accounts:
                 self._door.retries.completed(retries, now)
         if max(event.decider, 0) != self._decider:
             return
+        self._tally.told(event.tenant, event.status, event.why)
         carried = event.backend == CARRIER
         seen = event.served if carried else event.server
         server = "" if seen.startswith(("<", "-")) else seen

@@ -153,7 +153,7 @@ class Answers:
         return self._refusal(refused, request_id)
 
     def _refusal(self, refused: Refused, request_id: str) -> Variables:
-        self._tally.refused(refused.status, refused.code)
+        self._tally.refused(refused.status, refused.code, refused.model)
         return _refusal(refused, request_id)
 
     def _begun(self, arguments: Mapping[str, Value], now: float) -> None:

@@ -110,6 +110,8 @@ class Router:
             yield "kv prompts", _always(self._parts.caches.learner.run, self.tally)
         if self._parts.keeper:
             yield "edge", _always(self._parts.keeper.run, self.tally)
+        if self._parts.certificates:
+            yield "certificates", _always(self._parts.certificates.run, self.tally)
         if self._reloader:
             yield "reload", _always(self._reloader.run, self.tally)
 

@@ -26,8 +26,10 @@ class Refused(RouterError):
     """A request that gets an answer of ours: `status`, an OpenAI-shaped reason, and when to come back.
 
     `kind` is OpenAI's error type without its producer (`invalid_request_error`, `not_found_error`, …).
-    `retry_after` is in whole seconds; only 429 and 503 carry it.
+    `retry_after` is in whole seconds; only 429 and 503 carry it. `model`: the one asked for, where it is known.
     """
+
+    model = ""
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class QueueFull(Refused):
             code="queue_full",
             retry_after=retry_after,
         )
+        self.model = model
 
 
 class QueueTimeout(Refused):
@@ -107,6 +110,7 @@ class QueueTimeout(Refused):
             code="queue_timeout",
             retry_after=retry_after,
         )
+        self.model = model
 
 
 class ModelNotAllowed(Refused):
@@ -121,6 +125,7 @@ class ModelNotAllowed(Refused):
             param="model",
             code="model_not_allowed",
         )
+        self.model = model
 
 
 class TokensSpent(Refused):

@@ -26,6 +26,8 @@ def decisions(tally: Tally, names: frozenset[str]) -> Iterator[Family]:
     refused = [(labels(status=str(status)), count) for status, count in tally.refusals.items()]
     yield counters("refusals", "Requests refused, by HTTP status.", refused)
     yield counters("rejections", "Requests refused, by reason.", _by("reason", tally.rejections))
+    rows = [(labels(model=model, status=str(status)), count) for (model, status), count in tally.model_refusals.items()]
+    yield counters("model_refusals", "Requests refused, by model; an empty one where none of ours was named.", rows)
     yield counter("proxied", "Requests that only the HTTP side could serve.", tally.proxied)
     yield counters("carried", "What became of requests carried by the HTTP side.", _by("event", tally.carried))
     text = "Decisions, by what the session key was taken from."
@@ -58,6 +60,9 @@ def outcomes(tally: Tally, names: frozenset[str]) -> Iterator[Family]:
         if engine in known
     ]
     yield counters("outcomes", "Completed requests, by engine and status class.", rows)
+    mine = [(labels(tenant=whose, class_=status), count) for (whose, status), count in tally.tenant_outcomes.items()]
+    yield counters("tenant_outcomes", "Completed and refused requests, by tenant and status class.", mine)
+    yield counter("fallback", "Completed requests that the edge placed by itself.", tally.fallbacks)
     for name, text, counts in (
         ("truncated_streams", "Answers that the engine broke off after they had begun.", tally.truncated),
         ("aborted", "Requests whose client left before the end.", tally.aborted),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from router.account import Accounts, Journal
 from router.answer import Answers
 from router.calibrate import Calibrator
+from router.certificates import CertificateMetrics, Certificates
 from router.config import Settings, door_settings, fleet_settings, parse_settings, proxy_settings
 from router.config_sections import Engine, Model, PriorityClass, Tenant
 from router.connections import mine
@@ -84,8 +85,10 @@ class Parts:
         self.keeper = self._make_keeper(settings.edge.runtime_socket)
         self.metrics = registry(Exporter(self.tally, self.snapshot, self.prober.ages, self.door))
         self.metrics.register(ForeignMetrics(self.foreign))
-        if self.keeper:
+        self.certificates = _certificates(settings)
+        if self.keeper and self.certificates:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
+            self.metrics.register(CertificateMetrics(self.certificates))
         if self.caches:
             self.caches.configure(settings, engine_key)
             for collector in self.caches.collectors():
@@ -204,6 +207,11 @@ def _wanted(settings: Settings, engine_key: str) -> Wanted:
         engines=tuple(engine.name for engine in settings.engines),
         peers=tuple(settings.peers) if heard else (),
     )
+
+
+def _certificates(settings: Settings) -> Certificates | None:
+    path = settings.edge.runtime_socket
+    return Certificates(EdgeSocket(path)) if path else None
 
 
 def _calibration_tokens(settings: Settings) -> int:

@@ -127,7 +127,7 @@ class Proxy:
                 return await self._serve(await self._take(request, room))
         except Refused as refused:
             self._tally.carried["refused"] += 1
-            self._tally.refused(refused.status, refused.code)
+            self._tally.refused(refused.status, refused.code, refused.model)
             return _refusal(refused, request)
         except ConnectionResetError:
             return web.Response(status=_CLIENT_LEFT)

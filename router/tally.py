@@ -35,6 +35,7 @@ REASONS = frozenset(
     }
 )
 NO_ENGINE = "none"
+NO_TENANT = "-"
 OTHER = "other"
 _WHYS = frozenset(Why)
 _Key = TypeVar("_Key")
@@ -79,8 +80,10 @@ class Tally:
         self.decisions: Counter[tuple[str, str]] = Counter()
         self.refusals: Counter[int] = Counter()
         self.rejections: Counter[str] = Counter()
+        self.model_refusals: Counter[tuple[str, int]] = Counter()
         self.key_sources: Counter[str] = Counter()
         self.outcomes: Counter[tuple[str, str]] = Counter()
+        self.tenant_outcomes: Counter[tuple[str, str]] = Counter()
         self.truncated: Counter[str] = Counter()
         self.aborted: Counter[str] = Counter()
         self.tokens: Counter[tuple[str, str, str]] = Counter()  # by tenant, model and kind
@@ -89,7 +92,7 @@ class Tally:
         self.spop_ends: Counter[int] = Counter()
         self.prompt_tokens = self.uncached_tokens = 0
         self.retries = self.events = self.garbage = self.log_dropped = self.internal_errors = 0
-        self.spop_connections = self.proxied = 0
+        self.spop_connections = self.proxied = self.fallbacks = 0
         self.carried = Counter(dict.fromkeys(CARRIED, 0))
         self.seconds = Histogram(DECISION_BUCKETS)
         self.first_bytes: dict[tuple[str, str], Histogram] = {}
@@ -116,6 +119,8 @@ class Tally:
         for by_engine in (self.prober_restarts, self.truncated, self.aborted):
             _keep(by_engine, served.__contains__)
         _keep(self.tokens, lambda key: key[0] in self._tenants | {OTHER} and key[1] in known)
+        _keep(self.tenant_outcomes, lambda key: key[0] in self._tenants | {OTHER, NO_TENANT})
+        _keep(self.model_refusals, lambda key: key[0] in self._models | {""})
         _keep(self.first_bytes, lambda key: key[0] in known)
         _keep(self.durations, known.__contains__)
         _keep(self.waits, self._classes.__contains__)
@@ -132,9 +137,10 @@ class Tally:
         """Count how long one answer to the edge took, decision or refusal."""
         self.seconds.add(seconds)
 
-    def refused(self, status: int, code: str | None) -> None:
-        """Count one request that was turned away, and why."""
+    def refused(self, status: int, code: str | None, model: str = "") -> None:
+        """Count one request that was turned away, and why; `model`: which one it was for, where that is known."""
         self.refusals[status] += 1
+        self.model_refusals[model if model in self._models else "", status] += 1
         self.rejections[code if code in REASONS else "invalid"] += 1
 
     def waited(self, priority_class: str, seconds: float) -> None:
@@ -145,12 +151,18 @@ class Tally:
     def ended(self, server: str, status: int, retries: int, state: str = "--") -> None:
         """Count one completed request; `state`: HAProxy's termination state."""
         engine = server if server in self._engines else NO_ENGINE
-        self.outcomes[engine, STATUS_CLASSES[status // 100 - 1] if 100 <= status < 600 else STATUS_CLASSES[-1]] += 1
+        self.outcomes[engine, _class_of(status)] += 1
         self.retries += retries
         if state[:1] in {"C", "c"}:
             self.aborted[engine] += 1
         elif state[:1] in {"S", "s"} and state[1:2] == "D":
             self.truncated[engine] += 1
+
+    def told(self, tenant: str, status: int, why: str) -> None:
+        """Count one access line: whose request it was, how it ended, and whether the edge decided by itself."""
+        whose = tenant if tenant in self._tenants or tenant == NO_TENANT else OTHER
+        self.tenant_outcomes[whose, _class_of(status)] += 1
+        self.fallbacks += why == Why.FALLBACK
 
     def timed(self, model: str, why: str, first_seconds: float, total_seconds: float) -> None:
         """Count when a served request's answer began, and when it was over, in seconds since it came."""
@@ -174,6 +186,10 @@ class Tally:
         self.internal_errors += 1
         if self.internal_errors & (self.internal_errors - 1) == 0:
             log.exception("%s (fault %d)", what, self.internal_errors)
+
+
+def _class_of(status: int) -> str:
+    return STATUS_CLASSES[status // 100 - 1] if 100 <= status < 600 else STATUS_CLASSES[-1]
 
 
 def _keep(counts: dict[_Key, Any], wanted: Callable[[_Key], bool]) -> None:

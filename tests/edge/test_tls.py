@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import http.client
 import json
@@ -9,11 +10,14 @@ import shutil
 import signal
 import socket
 import ssl
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from router.certificates import CertificateMetrics, Certificates
+from router.edge_socket import EdgeSocket
 from tests.support.certificates import self_signed, trusting
 from tests.support.clients import call, head
 from tests.support.processes import free_ports, wait_until
@@ -119,6 +123,23 @@ def test_renewed_certificate_is_taken_without_dropping_a_stream(secure: Stack) -
             secure.edge.process.send_signal(signal.SIGUSR2)
             wait_until(lambda: certificate(secure) not in {first, b""}, "the new certificate is shown")
             assert (began + response.read()).count(b"data:") == 10
+
+
+def test_end_of_the_certificate_in_use_can_be_asked_at_the_edge(secure: Stack) -> None:
+    """The very second that the certificate says, by its file's name: an alert can come before users notice."""
+    known = Certificates(EdgeSocket(secure.config["runtime_socket"]))
+    asyncio.run(known.look())
+    shown = subprocess.run(
+        ["openssl", "x509", "-noout", "-enddate", "-in", secure.folder / "tls.pem"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert known.ends == {"tls.pem": ssl.cert_time_to_seconds(shown.strip().partition("=")[2])}
+    [family] = CertificateMetrics(known).collect()
+    assert [(sample.labels, sample.value) for sample in family.samples] == [
+        ({"certificate": "tls.pem"}, known.ends["tls.pem"])
+    ]
 
 
 def test_client_that_never_finishes_its_request_is_let_go(secure: Stack) -> None:

@@ -91,7 +91,34 @@ def test_label_values_are_bounded_by_configuration() -> None:
     assert board.value("outcomes_total", engine="none", **{"class": "2xx"}) == 50
     assert board.value("tokens_total", tenant="other", model="other", kind="prompt") == 50
     assert board.value("rejections_total", reason="invalid") == 50
-    assert len(board.scrape()) == before + 6
+    assert len(board.scrape()) == before + 7
+
+
+def test_refusals_are_told_by_model_so_that_a_model_without_engines_shows() -> None:
+    """A model of ours keeps its name; what clients invent is one series."""
+    board = Board()
+    model = LABELS["models"][0]
+    for number in range(9):
+        board.tally.refused(404, "model_not_found", f"invented-{number}")
+    board.tally.refused(503, "no_engine", model)
+    assert board.value("model_refusals_total", model=model, status="503") == 1
+    assert board.value("model_refusals_total", model="", status="404") == 9
+
+
+def test_tenants_see_how_their_requests_ended_and_fallbacks_are_counted() -> None:
+    """By configured tenant, by `-` where no key was shown, and one series for all others."""
+    board = Board()
+    tenant = LABELS["tenants"][0]
+    board.tally.told(tenant, 200, "home")
+    board.tally.told(tenant, 429, "refused")
+    board.tally.told("-", 401, "")
+    board.tally.told("-", 200, "fallback")
+    for number in range(9):
+        board.tally.told(f"nobody-{number}", 200, "home")
+    assert board.value("tenant_outcomes_total", tenant=tenant, **{"class": "4xx"}) == 1
+    assert board.value("tenant_outcomes_total", tenant="-", **{"class": "4xx"}) == 1
+    assert board.value("tenant_outcomes_total", tenant="other", **{"class": "2xx"}) == 9
+    assert board.value("fallback_total") == 1
 
 
 def test_outcome_is_counted_by_engine_and_status_class() -> None:

@@ -28,6 +28,7 @@ OTHERS = {  # of the router, but not of the exporter's own
     f"{PREFIX}_config_reloads_total",
     f"{PREFIX}_load_shared",
     f"{PREFIX}_peers_heard",
+    f"{PREFIX}_edge_certificate_expiry_timestamp_seconds",
 }
 
 
