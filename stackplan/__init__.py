@@ -7,6 +7,7 @@ from stackplan.compose import compose_project
 from stackplan.configs import edge_config, prometheus_config, router_config, router_configs
 from stackplan.grafana import grafana_boards, grafana_files
 from stackplan.guard import edge_secrets
+from stackplan.offline import offline
 from stackplan.plan import PlanError, plan, problems
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "edge_secrets",
     "grafana_boards",
     "grafana_files",
+    "offline",
     "plan",
     "problems",
     "prometheus_config",

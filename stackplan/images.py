@@ -35,5 +35,17 @@ def key(image: str) -> str:
     return re.sub(r"[^A-Za-z0-9.]+", "-", image.split("@", maxsplit=1)[0]).strip("-") + _short_digest(image)
 
 
+def bundled(image: str) -> str:
+    """The name a host knows an image by that came from a bundle: loading one cannot bring its registry's digest along.
+
+    The digest's first digits go into the tag: another pin is another name. What carries no digest keeps its name.
+    """
+    name, _, digest = image.partition("@sha256:")
+    if not digest:
+        return image
+    tagged = ":" in name.rsplit("/", 1)[-1]
+    return f"{name}{'-' if tagged else ':'}{digest[:12]}"
+
+
 def _short_digest(image: str) -> str:
     return f"-{image.split('@sha256:')[1][:12]}" if "@sha256:" in image else ""

@@ -6,7 +6,13 @@ from collections.abc import Iterable
 
 from stackplan.shape import SECTIONS, nearest
 
-OPERATOR = [*(f"stack_{section}" for section in SECTIONS), "stack_address", "stack_gpus", "stack_root"]
+OPERATOR = [
+    *(f"stack_{section}" for section in SECTIONS),
+    "stack_address",
+    "stack_gpus",
+    "stack_root",
+    "stack_bundle_path",
+]
 # What the roles set or read for themselves; known, but never suggested.
 INTERNAL = {"stack_action", "stack_hosts", "stack_plan", "stack_services", "stack_settings", "stack_variable_names"}
 

@@ -37,6 +37,7 @@ class FilterModule:
             "stack_variable_names": inventory.variable_names,
             "stack_problems": _of_plain(stackplan.problems),
             "stack_plan": _of_plain(stackplan.plan),
+            "stack_offline": _of_plain(stackplan.offline),
             "stack_router_config": _of_plain(stackplan.router_config),
             "stack_router_configs": _of_plain(stackplan.router_configs),
             "stack_edge_secrets": _of_plain(stackplan.edge_secrets),
