@@ -51,12 +51,9 @@ def test_plan_needs_each_image_once_with_who_runs_it() -> None:
 
 
 def test_plan_needs_models_and_their_adapters_where_engines_load_them() -> None:
-    """Revisions are part of the name; a model without replicas needs nothing."""
+    """Revisions are part of the name."""
     adapters = [{"name": "fr", "source": "acme/fr"}]
-    models = [
-        model(revision="v2", hosts=["gpu-2"], adapters=adapters),
-        model(name="off", source="acme/off", replicas=0),
-    ]
+    models = [model(revision="v2", hosts=["gpu-2"], adapters=adapters)]
     found = needs.weights(_plan(models=models))
     assert [(need.name, need.hosts) for need in found] == [("Qwen/Qwen3-8B@v2", ["gpu-2"]), ("acme/fr", ["gpu-2"])]
 
