@@ -23,6 +23,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from observe.dashboards.links import RUNBOOKS, runbook
 from observe.dashboards.model import Board, Panel, Query, Row, Step, Variable
+from observe.dashboards.reads import needs
 
 DATASOURCE = models.DataSourceRef(type_val="prometheus", uid="${datasource}")
 TAG = "ironrack"
@@ -101,12 +102,11 @@ def _datasource() -> dashboard.DatasourceVariable:
 
 
 def _variable(variable: Variable) -> dashboard.QueryVariable:
-    label = variable.label or variable.name
     return (
         dashboard.QueryVariable(variable.name)
         .label(variable.title)
         .datasource(DATASOURCE)
-        .query(f"label_values({variable.series}, {label})")
+        .query(f"label_values({variable.series}, {variable.name})")
         .refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
         .sort(models.VariableSort.NATURAL_ASC)
         .multi(True)
@@ -136,6 +136,8 @@ def _common(builder: Any, panel: Panel) -> Any:
     )
     if panel.top is not None:
         builder = builder.max(panel.top)
+    if missing := needs(panel):
+        builder = builder.no_value(f"needs {missing}")
     if panel.decimals is not None:
         builder = builder.decimals(panel.decimals)
     for at, query in enumerate(panel.queries):
@@ -166,9 +168,10 @@ def _runbook_link(alert: str) -> dashboard.DashboardLink:
 def _line(panel: Panel) -> cog.Builder[models.Panel]:
     several = len(panel.steps) > 1
     style = commons.GraphThresholdsStyleMode.DASHED if several else commons.GraphThresholdsStyleMode.OFF
+    stacking = commons.StackingMode.NORMAL if panel.stacked else commons.StackingMode.NONE
     built: cog.Builder[models.Panel] = (
         _common(timeseries.Panel(), panel)
-        .min(0)
+        .stacking(common.StackingConfig().mode(stacking))
         .line_width(1)
         .fill_opacity(8)
         .show_points(commons.VisibilityMode.NEVER)
@@ -199,7 +202,6 @@ def _stat(panel: Panel) -> cog.Builder[models.Panel]:
 def _bars(panel: Panel) -> cog.Builder[models.Panel]:
     built: cog.Builder[models.Panel] = (
         _common(bargauge.Panel(), panel)
-        .min(0)
         .reduce_options(common.ReduceDataOptions().calcs(_LAST))
         .orientation(commons.VizOrientation.HORIZONTAL)
         .display_mode(commons.BarGaugeDisplayMode.BASIC)

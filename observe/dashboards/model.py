@@ -11,23 +11,20 @@ Kind = Literal["line", "stat", "bars", "states", "table"]
 # Grafana's names of units; the right side is what a picture writes at its axis.
 UNITS = {
     "short": "",
-    "none": "",
     "percentunit": "%",
     "s": "s",
     "reqps": "requests/s",
     "ops": "1/s",
     "bytes": "bytes",
-    "Bps": "bytes/s",
     "binBps": "bytes/s",
     "celsius": "°C",
     "watt": "W",
-    "bool_yes_no": "",
-    "dtdurations": "s",
-    "dateTimeFromNow": "",
-    "suffix: tok/s": "tokens/s",
-    "suffix: tok": "tokens",
-    "suffix: /s": "1/s",
+    "hertz": "Hz",
+    "suffix: tokens": "tokens",
+    "suffix: tokens/s": "tokens/s",
+    "suffix: cores": "cores",
     "suffix:x": "x",
+    "bool_yes_no": "",
 }
 
 Step = tuple[float | None, str]
@@ -46,7 +43,10 @@ def under(warn: float, bad: float) -> tuple[Step, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """One PromQL expression and how its lines are called. `needs`: see `needs.NEEDS`; empty for any live stack."""
+    """One PromQL expression and how its lines are called.
+
+    `needs`: what must have happened before there is something to show, beyond what its series need anyway.
+    """
 
     expr: str
     legend: str = ""
@@ -68,12 +68,18 @@ class Panel:
     queries: Sequence[Query]
     kind: Kind = "line"
     steps: Sequence[Step] = PLAIN
+    stacked: bool = False
     alerts: Sequence[str] = ()
     width: int = 8
     height: int = 7
     top: float | None = None
     decimals: int | None = None
     texts: Sequence[tuple[str, str]] = ()
+
+
+def ask(expr: str, legend: str = "", needs: str = "") -> Query:
+    """A query."""
+    return Query(expr, legend, needs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +98,6 @@ class Variable:
     name: str
     title: str
     series: str
-    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
