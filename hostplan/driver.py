@@ -1,0 +1,199 @@
+"""From a host and what is asked of it to what would be done: the plan of the role `gpu_driver`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any
+
+from hostplan import apt, mig
+from hostplan.generations import Fabric, Modules
+from hostplan.gpus import Hardware, detect
+from hostplan.intent import Intent
+from hostplan.packages import Packages, choose, versioned
+from hostplan.problems import Case, blocked, unfit
+from hostplan.state import State
+from hostplan.versions import Package, Version
+
+
+class Verdict(StrEnum):
+    """What becomes of a host."""
+
+    NO_GPU = "no GPU"
+    VENDOR = "left alone"  # an image whose vendor keeps the driver, or a driver the operator keeps
+    REFUSED = "refused"
+    INSTALL = "install"
+    CHANGE = "change"  # another branch, release, build or source is there
+    CURRENT = "nothing to do"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the role does, decided; the role only carries it out."""
+
+    verdict: Verdict
+    reason: str
+    hardware: str
+    fabric: str
+    modules: str = ""
+    packages: tuple[str, ...] = ()
+    install: tuple[str, ...] = ()  # of these, what is missing or of another version
+    remove: tuple[str, ...] = ()
+    hold: tuple[str, ...] = ()
+    unhold: tuple[str, ...] = ()
+    services: tuple[str, ...] = ()
+    load: tuple[str, ...] = ()  # kernel modules beside the driver's own
+    reboot: bool = False
+    problems: tuple[str, ...] = ()
+    key_url: str = ""
+    sources: str = ""
+    preferences: str = ""
+    never_alone: str = ""
+    mig: Mapping[str, Any] | None = None
+
+
+def plan(state: State, intent: Intent) -> Plan:
+    """Decide for one host; never raises for what an operator or a host can say wrong."""
+    try:
+        hardware = detect(state.devices, intent.generations, intent.fabric)
+    except ValueError as error:
+        return Plan(Verdict.REFUSED, "", "", "", problems=(f"gpu_driver_generations: {error}: correct it",))
+    if not hardware.gpus:
+        return Plan(Verdict.NO_GPU, "no NVIDIA GPU on the PCI bus", "none", Fabric.NONE)
+    kept = _kept(state, intent)
+    if kept:
+        return Plan(Verdict.VENDOR, kept, hardware.summary, hardware.fabric)
+    return _decide(state, intent, hardware)
+
+
+def _kept(state: State, intent: Intent) -> str:
+    if state.vendor_system:
+        return f"{state.vendor_system} brings and updates its own driver"
+    return "gpu_driver_package_source is `present`" if intent.package_source == "present" else ""
+
+
+def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
+    version, modules = _version(intent.version), _modules(hardware, intent)
+    case = Case(state, intent, hardware, version, modules)
+    found = tuple(unfit(case))
+    if found or version is None or modules is None:
+        return Plan(Verdict.REFUSED, "", hardware.summary, hardware.fabric, problems=found)
+    packages = choose(state.platform, intent.package_source, version, modules, hardware.fabric)
+    install, remove = _install(state, intent, version, packages), _remove(state, intent, version, modules)
+    case = Case(state, intent, hardware, version, modules, remove, bool(install or remove))
+    found = tuple(blocked(case))
+    return Plan(
+        _verdict(state, case, found),
+        "",
+        hardware.summary,
+        hardware.fabric,
+        modules,
+        packages.all,
+        install,
+        tuple(sorted(one.name for one in remove)),
+        _hold(state, intent, packages),
+        _unhold(state, packages, case),
+        _services(intent, hardware),
+        ("ib_umad",) if hardware.fabric is Fabric.NVLINK5 else (),
+        _reboot(state, version, case, modules),
+        found,
+        apt.key_url(state.platform, intent),
+        apt.sources(state.platform, intent),
+        apt.preferences(state.platform, intent),
+        apt.never_alone(kernel=intent.hold_kernel) if intent.hold_packages else "",
+        mig.layout(intent.mig_layout, len(hardware.gpus)) if intent.mig_layout else None,
+    )
+
+
+def _version(text: str) -> Version | None:
+    try:
+        return Version.of(text)
+    except ValueError:
+        return None
+
+
+def _modules(hardware: Hardware, intent: Intent) -> Modules | None:
+    """The build asked for, or the preferred of those that drive every GPU; None when none does."""
+    if intent.kernel_modules == "auto":
+        return next(iter(hardware.modules), None)
+    return next((build for build in hardware.modules if build == intent.kernel_modules), None)
+
+
+def _install(state: State, intent: Intent, version: Version, packages: Packages) -> tuple[str, ...]:
+    there = {one.name: one for one in state.packages if one.installed}
+
+    def good(name: str) -> bool:
+        if name not in there:
+            return False
+        return not versioned(name, intent.package_source) or version.met_by(there[name].version)
+
+    return tuple(name for name in packages.all if not good(name))
+
+
+def _remove(state: State, intent: Intent, version: Version, modules: Modules) -> tuple[Package, ...]:
+    """What must go first: other branches, the other build of the modules, what was left halfway."""
+    return tuple(
+        one
+        for one in state.driver
+        if one.branch != version.branch or _other_build(one.name, modules) or (one.broken and intent.clean_broken)
+    )
+
+
+def _other_build(name: str, modules: Modules) -> bool:
+    kernel = name.startswith(
+        ("nvidia-dkms", "nvidia-kernel-dkms", "nvidia-kernel-open", "nvidia-open-kernel", "nvidia-headless")
+    )
+    built = name.startswith("linux-modules-nvidia-")
+    return (kernel or built) and ("open" in name) != (modules is Modules.OPEN)
+
+
+def _verdict(state: State, case: Case, found: tuple[str, ...]) -> Verdict:
+    if found:
+        return Verdict.REFUSED
+    if not case.changes:
+        return Verdict.CURRENT
+    return Verdict.CHANGE if state.driver else Verdict.INSTALL
+
+
+def _hold(state: State, intent: Intent, packages: Packages) -> tuple[str, ...]:
+    """Everything of the driver, and by policy the running kernel with whatever would pull a newer one."""
+    if not intent.hold_packages:
+        return ()
+    kernel = [
+        one.name
+        for one in state.packages
+        if one.installed and one.name.startswith(("linux-image-", "linux-headers-", "linux-generic", "linux-virtual"))
+    ]
+    return tuple(sorted({*packages.all, *(kernel if intent.hold_kernel else [])}))
+
+
+def _unhold(state: State, packages: Packages, case: Case) -> tuple[str, ...]:
+    """Our own holds that a change needs out of the way."""
+    touched = {*packages.all, *(one.name for one in state.driver)}
+    return tuple(sorted(state.own_holds & state.holds & touched)) if case.changes else ()
+
+
+def _services(intent: Intent, hardware: Hardware) -> tuple[str, ...]:
+    fabric = {
+        Fabric.NONE: (),
+        Fabric.NVSWITCH: ("nvidia-fabricmanager",),
+        Fabric.NVLINK5: ("nvidia-fabricmanager",),
+        Fabric.IMEX: ("nvidia-imex",),
+    }[hardware.fabric]
+    return (*(("nvidia-persistenced",) if intent.persistence else ()), *fabric)
+
+
+def _reboot(state: State, version: Version, case: Case, modules: Modules) -> bool:
+    """Whether what is loaded now keeps the new driver out."""
+    if state.nouveau:
+        return True
+    if not state.loaded:
+        return False
+    return case.changes or not version.met_by(state.loaded) or state.loaded_open != (modules is Modules.OPEN)
+
+
+def as_dict(decided: Plan) -> dict[str, Any]:
+    """The plan in plain types, for templates."""
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(decided).items()}
+    return {name: str(value) if isinstance(value, StrEnum) else value for name, value in plain.items()}
