@@ -40,10 +40,13 @@ ENGINE = Recipe(
 )
 EDGE = Recipe("edge", images.EDGE, "ironrack/haproxy:3.0-local", "images/haproxy", DEBIAN_13)
 PROMETHEUS = Recipe("prometheus", images.PROMETHEUS, "ironrack/prometheus:2.53-local", "images/prometheus", DEBIAN_13)
+ALERTMANAGER = Recipe(
+    "alertmanager", images.ALERTMANAGER, "ironrack/alertmanager:0.28-local", "images/alertmanager", DEBIAN_13
+)
 NODE_EXPORTER = Recipe(
     "node_exporter", images.NODE_EXPORTER, "ironrack/node-exporter:1.9-local", "images/node-exporter", DEBIAN_13
 )
-RECIPES = (EDGE, PROMETHEUS, NODE_EXPORTER, ENGINE)
+RECIPES = (EDGE, PROMETHEUS, ALERTMANAGER, NODE_EXPORTER, ENGINE)
 
 
 def fingerprint(root: Path, recipe: Recipe, base_id: str, extra: str = "") -> str:

@@ -4,9 +4,10 @@ Everything here is a pure function of its arguments: no files, no network, no An
 """
 
 from stackplan.compose import compose_project
-from stackplan.configs import edge_config, prometheus_config, router_config, router_configs
+from stackplan.configs import edge_config, router_config, router_configs
 from stackplan.grafana import grafana_boards, grafana_files
 from stackplan.guard import edge_secrets
+from stackplan.observe import observe_configs, observe_secrets
 from stackplan.offline import offline
 from stackplan.plan import PlanError, plan, problems
 
@@ -17,10 +18,11 @@ __all__ = [
     "edge_secrets",
     "grafana_boards",
     "grafana_files",
+    "observe_configs",
+    "observe_secrets",
     "offline",
     "plan",
     "problems",
-    "prometheus_config",
     "router_config",
     "router_configs",
 ]

@@ -11,6 +11,7 @@ from stackplan.derive import slug
 from stackplan.grafana import grafana_problems
 from stackplan.guard_checks import guard_problems
 from stackplan.model import Host
+from stackplan.observe_checks import observe_problems
 from stackplan.settings import Settings
 
 PER_REQUEST_HEADERS = {"x-request-id", "x-correlation-id", "x-trace-id", "traceparent", "x-client-request-id"}
@@ -33,6 +34,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
         *_kv_events(settings),
         *guard_problems(settings),
         *grafana_problems(settings),
+        *observe_problems(settings.observe),
         *_groups(hosts),
         *_addresses(hosts),
     ]
@@ -116,6 +118,7 @@ def _images(settings: Settings) -> Iterator[str]:
         ("stack_router.image", settings.router.image),
         ("stack_edge.image", settings.edge.image),
         ("stack_observe.prometheus_image", settings.observe.prometheus_image),
+        ("stack_observe.alertmanager_image", settings.observe.alertmanager_image),
         ("stack_observe.node_exporter_image", settings.observe.node_exporter_image),
     ]
     own = [(f"stack_models[{i}].image", m.image or "") for i, m in enumerate(settings.models)]

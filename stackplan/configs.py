@@ -101,25 +101,6 @@ def edge_config(plan: Plan, host: str) -> dict[str, Any]:
     }
 
 
-def prometheus_config(plan: Plan, host: str) -> dict[str, Any]:
-    """prometheus.yml of the Prometheus on this host: one job per kind of service, every target of the plan."""
-    every = f"{plan['settings']['observe']['scrape_interval_seconds']}s"
-    jobs = [
-        ("engines", _kind(plan, "engine"), "http"),
-        ("router", _kind(plan, "router"), "http"),
-        ("haproxy", _kind(plan, "edge"), "metrics"),
-        ("node", _kind(plan, "node_exporter"), "http"),
-        ("prometheus", [_service(plan, host, "prometheus")], "http"),
-    ]
-    return {
-        "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
-        "scrape_configs": [
-            {"job_name": job, "static_configs": [_target(service, port) for service in services]}
-            for job, services, port in jobs
-        ],
-    }
-
-
 def _kind(plan: Plan, kind: str) -> list[Mapping[str, Any]]:
     return [service for service in plan["services"] if service["kind"] == kind]
 
@@ -185,13 +166,3 @@ def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     servers = [{"name": s["name"], **_endpoint(s["ports"][0])} for s in _of_model(plan, model["name"])]
     names = [model["name"], *model["aliases"], *(adapter["name"] for adapter in model["adapters"])]
     return {"name": model["name"], "names": names, "backend": _backend(model), "servers": servers}
-
-
-def _target(service: Mapping[str, Any], port: str) -> dict[str, Any]:
-    labels = {"host": service["host"], "service": service["name"]}
-    named = {**labels, "model": service["model"]} if service["model"] else labels
-    return {"targets": [_dialable(_ports(service)[port])], "labels": named}
-
-
-def _dialable(endpoint: str) -> str:
-    return endpoint.replace("0.0.0.0:", "127.0.0.1:")

@@ -8,8 +8,10 @@ from typing import Any
 
 from stackplan.model import Host, Listen, Service
 
-# Clients may reach the edge itself; Prometheus and the operators' listener are bound where somebody put them.
-_PUBLIC = {("edge", "http"), ("edge", "plain"), ("edge", "admin"), ("prometheus", "http"), ("grafana", "http")}
+# Clients may reach the edge itself; what people look at and the operators' listener are bound where somebody put them.
+_PUBLIC = {("edge", name) for name in ("http", "plain", "admin")} | {
+    (kind, "http") for kind in ("prometheus", "alertmanager", "grafana")
+}
 
 _FOR_EDGES = {("edge", "peers"), ("engine", "kv-events"), ("engine", "kv-replay")}
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Kind = Literal["engine", "router", "edge", "prometheus", "node_exporter", "grafana"]
+Kind = Literal["engine", "router", "edge", "prometheus", "alertmanager", "node_exporter", "gpu_exporter", "grafana"]
 LOOPBACK = "127.0.0.1"
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from stackplan.checks import cross_checks
 from stackplan.derive import derive
 from stackplan.firewall import firewall
+from stackplan.ground import Ground
 from stackplan.model import LOOPBACK, Host, Service
 from stackplan.names import unknown_names
 from stackplan.place import place
 from stackplan.ports import port_problems
-from stackplan.services import Ground, services
+from stackplan.services import services
 from stackplan.settings import Model, Settings
 from stackplan.shape import read
 

@@ -12,8 +12,9 @@ import jinja2
 import yaml
 
 from stackplan.compose import compose_project
-from stackplan.configs import edge_config, prometheus_config, router_configs
+from stackplan.configs import edge_config, router_configs
 from stackplan.grafana import grafana_files
+from stackplan.observe import observe_configs
 
 _EDGE = ("haproxy.cfg", "spoe.cfg")
 
@@ -27,8 +28,7 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     files = {"compose.yml": _text(header, compose_project(plan, host))}
     for name, config in router_configs(plan, host).items():
         files[f"config/{name}/router.yml"] = _text(header, config)
-    if "prometheus" in kinds:
-        files["config/prometheus/prometheus.yml"] = _text(header, prometheus_config(plan, host))
+    files |= {path: _text(header, data) for path, data in observe_configs(plan, host).items()}
     for name, config in grafana_files(plan, host).items():
         files[f"config/grafana/{name}"] = _text(header, config)
     if "edge" in kinds:
@@ -39,7 +39,7 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     return files
 
 
-def _text(header: str, data: Mapping[str, Any]) -> str:
+def _text(header: str, data: Any) -> str:
     return f"---\n{header}{yaml.dump(data, Dumper=_Indented, sort_keys=False, width=120, allow_unicode=True)}"
 
 

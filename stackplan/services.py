@@ -4,51 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
 from stackplan.grafana import grafanas
+from stackplan.ground import ALL, GRACE_SECONDS, Ground, python_get, reachable, wget
 from stackplan.guard import SECRETS, uses_tls
 from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Replica, Service
+from stackplan.observe_services import alertmanager, node_exporter, prometheus
 from stackplan.settings import Settings
 
-GRACE_SECONDS = 30  # between a service's own deadline and the container's end
 PORTS_APART = 10  # between one decider's ports and the next one's
 SHARED = "/run/ironrack"
 KEYS = "/etc/ironrack-keys"
-ALL = ("ALL",)
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What every service is built from."""
-
-    settings: Settings
-    hosts: Sequence[Host]
-    root: str
-
-    def in_group(self, group: str) -> list[Host]:
-        """The hosts of one group, in the inventory's order."""
-        return [host for host in self.hosts if group in host.groups]
-
-    def watched_from_elsewhere(self, host: Host) -> bool:
-        """Whether a Prometheus on another host must reach this one."""
-        return any(other.name != host.name for other in self.in_group("observe"))
-
-    def inside(self, host: Host) -> str:
-        """The narrowest address on which a service of this host can be scraped."""
-        return host.address if self.watched_from_elsewhere(host) else LOOPBACK
-
-    def heard(self, host: Host) -> str:
-        """The narrowest address on which whoever must know a router's load can ask for it."""
-        gossip = self.settings.router.gossip and len(self.in_group("edge")) > 1
-        return host.address if gossip else self.inside(host)
-
-    def config(self, service: str, target: str) -> Mount:
-        """The service's configuration folder: the folder, since a file mount keeps showing the old file."""
-        return Mount(target, f"{self.root}/config/{service}")
 
 
 def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
@@ -59,8 +28,9 @@ def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
         *_engines(ground, replicas),
         *(router for host in edges for router in _routers(ground, host)),
         *(_edge(ground, host) for host in edges),
-        *(_prometheus(ground, host) for host in observers),
-        *(_node_exporter(ground, host) for host in watched),
+        *(prometheus(ground, host) for host in observers),
+        *(alertmanager(ground, host) for host in observers),
+        *(node_exporter(ground, host) for host in watched),
         *grafanas(ground.settings, observers, ground.root),
     ]
 
@@ -108,7 +78,7 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
         gpus=replica.gpus,
         gpu_injection=shared.gpu_injection,
         mounts=vllm.mounts(model, shared, ground.root, images.key(image)),
-        health=Health(_python_get(url), url, 10, 5, 3, shared.start_timeout_seconds),
+        health=Health(python_get(url), url, 10, 5, 3, shared.start_timeout_seconds),
         stop_grace_seconds=(shared.shutdown_timeout_seconds or 0) + GRACE_SECONDS,
         ulimits={"memlock": -1, "stack": 67108864} if gpu else {},
         ipc="host" if shared.shared_memory == "host" else None,
@@ -161,7 +131,7 @@ def _router(ground: Ground, host: Host, index: int) -> Service:
             Mount("/tmp", type="tmpfs", read_only=False),
             *_router_mounts(ground),
         ],
-        health=Health(_python_get(url), url, 5, 3, 3, 10),
+        health=Health(python_get(url), url, 5, 3, 3, 10),
         # Requests that the router carries itself may end; the edge decides by itself meanwhile.
         stop_grace_seconds=GRACE_SECONDS + 10,
         # Only root may be given a capability, and it has no other.
@@ -194,7 +164,7 @@ def _edge(ground: Ground, host: Host) -> Service:
     guarded = uses_tls(mine.model_dump()) or mine.tenants or mine.admin.token_hash
     # Probes do not speak TLS: they ask where metrics are read.
     plain = (metrics, mine.metrics_port) if uses_tls(mine.model_dump()) else (mine.bind_address, mine.bind_port)
-    url = f"http://{_reachable(plain[0])}:{plain[1]}/health"
+    url = f"http://{reachable(plain[0])}:{plain[1]}/health"
     low = any(listen.port < 1024 for listen in ports)
     needed = guarded or ground.settings.engines.api_key_enabled
     secrets = [Mount(SECRETS, f"{ground.root}/secrets/edge")] if needed else []
@@ -212,7 +182,7 @@ def _edge(ground: Ground, host: Host) -> Service:
             Mount(mine.runtime_socket.rsplit("/", 1)[0], "edge-run", "tmpfs", read_only=False),
             *secrets,
         ],
-        health=Health(_wget(url), url, 5, 3, 3, 10),
+        health=Health(wget(url), url, 5, 3, 3, 10),
         # A HAProxy that stops keeps its event line to a router that has gone, and waits for it until it is killed.
         after=[router_name(index) for index in range(ground.settings.router.processes)],
         stop_grace_seconds=mine.timeouts.server_seconds + GRACE_SECONDS,
@@ -234,67 +204,3 @@ def _edge_listens(ground: Ground, host: Host) -> list[Listen]:
     if len(ground.in_group("edge")) > 1:
         found.append(Listen("peers", host.address, mine.peers_port))
     return found
-
-
-def _prometheus(ground: Ground, host: Host) -> Service:
-    mine = ground.settings.observe
-    address = mine.prometheus_address or LOOPBACK
-    url = f"http://{_reachable(address)}:{mine.prometheus_port}/-/ready"
-    return Service(
-        name="prometheus",
-        kind="prometheus",
-        host=host.name,
-        address=address,
-        image=mine.prometheus_image,
-        entrypoint=["prometheus"],
-        command=[
-            "--config.file=/etc/prometheus/prometheus.yml",
-            "--storage.tsdb.path=/prometheus",
-            f"--storage.tsdb.retention.time={mine.retention_days}d",
-            f"--storage.tsdb.retention.size={mine.retention_gib}GB",
-            f"--web.listen-address={address}:{mine.prometheus_port}",
-        ],
-        ports=[Listen("http", address, mine.prometheus_port)],
-        mounts=[
-            ground.config("prometheus", "/etc/prometheus"),
-            Mount("/prometheus", "prometheus", "volume", read_only=False),
-        ],
-        health=Health(_wget(url), url, 10, 5, 3, 60),
-        stop_grace_seconds=GRACE_SECONDS,
-        cap_drop=ALL,
-        read_only=True,
-    )
-
-
-def _node_exporter(ground: Ground, host: Host) -> Service:
-    port = ground.settings.observe.node_exporter_port
-    address = ground.inside(host)
-    url = f"http://{address}:{port}/"
-    return Service(
-        name="node-exporter",
-        kind="node_exporter",
-        host=host.name,
-        address=address,
-        image=ground.settings.observe.node_exporter_image,
-        entrypoint=["node_exporter"],
-        command=["--path.rootfs=/host", f"--web.listen-address={address}:{port}"],
-        ports=[Listen("http", address, port)],
-        mounts=[Mount("/host", "/")],
-        health=Health(_wget(url), url, 15, 5, 3, 10),
-        stop_grace_seconds=10,
-        cap_drop=ALL,
-        read_only=True,
-        pid="host",
-    )
-
-
-def _reachable(address: str) -> str:
-    return LOOPBACK if address == "0.0.0.0" else address
-
-
-def _python_get(url: str) -> list[str]:
-    return ["CMD", "python3", "-c", f"import urllib.request as u; u.urlopen('{url}', timeout=4)"]
-
-
-def _wget(url: str) -> list[str]:
-    return ["CMD", "wget", "-q", "-O", "/dev/null", url]

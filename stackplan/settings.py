@@ -5,51 +5,13 @@ A setting whose default is None is derived from others (see `derive`), so that c
 
 from __future__ import annotations
 
-import ipaddress
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 
-from stackplan import images
-
-
-def _ipv4(text: str) -> str:
-    try:
-        return str(ipaddress.IPv4Address(text))
-    except ValueError:
-        raise ValueError("an IPv4 address") from None
-
-
-Address = Annotated[str, AfterValidator(_ipv4)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-Seconds = Annotated[int, Field(ge=1, le=7 * 86400)]
-Count = Annotated[int, Field(ge=1)]
-
-# A pattern's words, for the person who got it wrong.
-PATTERNS = {
-    r"^/[^\s:]*$": "an absolute path without spaces and colons",
-    r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,95}$": "up to 96 letters, digits and . _ / : -",
-    r"^(/[^\s:]+|[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+)$": "an absolute path or owner/name at the hub",
-    r"^(/[^\s:=,]+|[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+)$": "an absolute path without = and , or owner/name",
-    r"^[a-z0-9][a-z0-9-]{0,63}$": "a header name in lower case",
-    r"^[a-z_]+(\.[a-z_]+)*$": "a body field such as user or metadata.user_id",
-    r"^[A-Za-z_][A-Za-z0-9_]*$": "the name of an environment variable",
-    r"^(host|[0-9]+[mg])$": "host, or a size such as 16g",
-    r"^[0-9]+\.[0-9]+$": "a version such as '3.0', quoted",
-    r"^[a-z0-9][a-z0-9_-]{0,31}$": "up to 32 small letters, digits, _ and -",
-    r"^[0-9a-f]{64}$": "a SHA-256 digest in 64 small hexadecimal digits, as scripts/key writes it",
-    r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$": "up to 64 letters, digits and . _ -",
-    r"^[A-Za-z0-9.-]+:[0-9]{1,5}$": "host:port",
-}
-_PATH, _NAME, _SOURCE, _ADAPTER, _HEADER, _FIELD, _VARIABLE, _MEMORY, _VERSION, _CLASS, _DIGEST, _TENANT, _ENDPOINT = (
-    PATTERNS
-)
-
-AbsolutePath = Annotated[str, Field(pattern=_PATH)]
-Name = Annotated[str, Field(pattern=_NAME)]
-Header = Annotated[str, Field(pattern=_HEADER)]
-FieldPath = Annotated[str, Field(pattern=_FIELD)]
-Env = dict[Annotated[str, Field(pattern=_VARIABLE)], str]
+from stackplan import fields, images
+from stackplan.fields import AbsolutePath, Address, Count, Env, FieldPath, Header, Name, Port, Seconds, Section
+from stackplan.observe_settings import Observe
 
 SESSION_HEADERS = [
     "x-session-id",  # the convention of routers and gateways; opencode sends it too
@@ -59,17 +21,6 @@ SESSION_HEADERS = [
     "x-opencode-session",  # opencode and clients of its gateway
 ]
 SESSION_FIELDS = ["prompt_cache_key", "conversation", "previous_response_id", "metadata.user_id", "user"]
-
-
-class Section(BaseModel):
-    """A mapping that refuses unknown keys; a key set to null is a key not set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-
-    @model_validator(mode="before")
-    @classmethod
-    def _null_means_default(cls, data: Any) -> Any:
-        return {key: value for key, value in data.items() if value is not None} if isinstance(data, dict) else data
 
 
 class Build(Section):
@@ -84,7 +35,7 @@ class Adapter(Section):
     """A LoRA adapter that every engine of a model loads when it starts; clients ask for it by its name."""
 
     name: Name
-    source: Annotated[str, Field(pattern=_ADAPTER)]
+    source: Annotated[str, Field(pattern=fields.ADAPTER)]
 
 
 class Model(Section):
@@ -93,7 +44,7 @@ class Model(Section):
     name: Name
     aliases: list[Name] = []
     adapters: list[Adapter] = []
-    source: Annotated[str, Field(pattern=_SOURCE)]
+    source: Annotated[str, Field(pattern=fields.SOURCE)]
     revision: str | None = None
     replicas: Annotated[int, Field(ge=0, le=1000)] = 1
     gpus_per_replica: Annotated[int, Field(ge=0, le=16)] | None = None
@@ -117,7 +68,7 @@ class Engines(Section):
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = 0.9
     cpu_kv_cache_gib: Count = 4
     cpu_threads_bind: str | None = None
-    shared_memory: Annotated[str, Field(pattern=_MEMORY)] = "host"
+    shared_memory: Annotated[str, Field(pattern=fields.MEMORY)] = "host"
     keep_alive_seconds: Seconds = 120
     sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
     hold_headers: bool = True
@@ -134,7 +85,7 @@ class Engines(Section):
 class PriorityClass(Section):
     """Requests of one urgency: their share of the queue, and what the engine is told (lower goes first)."""
 
-    name: Annotated[str, Field(pattern=_CLASS)]
+    name: Annotated[str, Field(pattern=fields.CLASS)]
     weight: Annotated[int, Field(ge=1, le=1000)] = 1
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
 
@@ -208,14 +159,14 @@ class Tls(Section):
     self_signed: bool = False
     hsts_seconds: Annotated[int, Field(ge=0, le=2 * 365 * 86400)] = 0
     redirect_port: Port | None = None
-    acme_responder: Annotated[str, Field(pattern=_ENDPOINT)] | None = None
+    acme_responder: Annotated[str, Field(pattern=fields.ENDPOINT)] | None = None
 
 
 class Tenant(Section):
     """Who asks, known by keys of which only digests are written down. 0 is no limit; no models means all."""
 
-    name: Annotated[str, Field(pattern=_TENANT)]
-    key_hashes: list[Annotated[str, Field(pattern=_DIGEST)]]
+    name: Annotated[str, Field(pattern=fields.TENANT)]
+    key_hashes: list[Annotated[str, Field(pattern=fields.DIGEST)]]
     models: list[Name] = []
     requests_per_minute: Annotated[int, Field(ge=0)] = 0
     concurrency: Annotated[int, Field(ge=0)] = 0
@@ -229,14 +180,14 @@ class AdminListener(Section):
 
     address: Address = "127.0.0.1"
     port: Port = 8406
-    token_hash: Annotated[str, Field(pattern=_DIGEST)] | None = None
+    token_hash: Annotated[str, Field(pattern=fields.DIGEST)] | None = None
 
 
 class Edge(Section):
     """HAProxy: where clients connect, and how much they may send."""
 
     image: str = images.EDGE
-    haproxy_version: Annotated[str, Field(pattern=_VERSION)] = "3.0"
+    haproxy_version: Annotated[str, Field(pattern=fields.VERSION)] = "3.0"
     bind_address: Address = "0.0.0.0"
     bind_port: Port = 8080
     metrics_address: Address | None = None
@@ -254,33 +205,6 @@ class Edge(Section):
     admin: AdminListener = AdminListener()
     peers_port: Port = 10000
     timeouts: Timeouts = Timeouts()
-
-
-class Grafana(Section):
-    """Dashboards in a browser; off unless asked for."""
-
-    enabled: bool = False
-    image: str = images.GRAFANA
-    address: Address | None = None
-    port: Port = 3000
-    admin_password_enabled: bool = False
-    anonymous_viewer: bool = False
-
-
-class Observe(Section):
-    """Prometheus and the host's exporter."""
-
-    prometheus_image: str = images.PROMETHEUS
-    node_exporter_image: str = images.NODE_EXPORTER
-    prometheus_address: Address | None = None
-    prometheus_port: Port = 9090
-    node_exporter_port: Port = 9100
-    scrape_interval_seconds: Seconds = 5
-    retention_days: Count = 15
-    retention_gib: Count = 20
-    log_file_mib: Annotated[int, Field(ge=1, le=10_000)] = 50
-    log_files: Annotated[int, Field(ge=1, le=1000)] = 5
-    grafana: Grafana = Grafana()
 
 
 class Settings(Section):

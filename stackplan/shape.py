@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from stackplan.settings import PATTERNS, Settings
+from stackplan.fields import PATTERNS
+from stackplan.settings import Settings
 
 SECTIONS = ("models", "engines", "router", "edge", "observe")
-_SECRET = ("env", "token", "password", "key")
+_SECRET = ("env", "token", "password", "key", "secret", "url")
 _STAND_INS = {"name": "unnamed-{}", "source": "unknown/unknown-{}", "context": "unknown-{}"}
 _KINDS = {
     "int": "a whole number",

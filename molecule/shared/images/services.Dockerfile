@@ -3,11 +3,12 @@ ARG BASE_IMAGE=debian:13-slim
 FROM ${BASE_IMAGE}
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        ca-certificates haproxy prometheus prometheus-node-exporter python3 python3-venv wget \
+        ca-certificates haproxy prometheus prometheus-alertmanager prometheus-node-exporter python3 python3-venv wget \
     && rm -rf /var/lib/apt/lists/* \
     && ln -s /usr/bin/prometheus-node-exporter /usr/local/bin/node_exporter \
+    && ln -s /usr/bin/prometheus-alertmanager /usr/local/bin/alertmanager \
     && useradd --system --uid 10001 ironrack \
-    && mkdir -p /prometheus && chown ironrack /prometheus
+    && mkdir -p /prometheus /alertmanager && chown 65534:65534 /prometheus /alertmanager
 COPY pyproject.toml uv.lock /app/
 RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir 'uv==0.9.*' \

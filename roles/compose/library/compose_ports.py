@@ -46,7 +46,9 @@ SETTINGS = {
     },
     "edge": {"http": "stack_edge.bind_port", "metrics": "stack_edge.metrics_port"},
     "prometheus": {"http": "stack_observe.prometheus_port"},
+    "alertmanager": {"http": "stack_observe.alertmanager_port"},
     "node_exporter": {"http": "stack_observe.node_exporter_port"},
+    "gpu_exporter": {"http": "stack_observe.gpu_exporter_port"},
 }
 
 

@@ -42,8 +42,9 @@ class FilterModule:
             "stack_router_configs": _of_plain(stackplan.router_configs),
             "stack_edge_secrets": _of_plain(stackplan.edge_secrets),
             "stack_edge_config": _of_plain(stackplan.edge_config),
-            "stack_prometheus_config": _of_plain(stackplan.prometheus_config),
             "stack_grafana_files": _of_plain(stackplan.grafana_files),
             "stack_grafana_boards": _of_plain(stackplan.grafana_boards),
+            "stack_observe_configs": _of_plain(stackplan.observe_configs),
+            "stack_observe_secrets": _of_plain(stackplan.observe_secrets),
             "stack_compose_project": _of_plain(stackplan.compose_project),
         }
