@@ -19,7 +19,16 @@ from stackplan.settings import Settings
 
 SECTIONS = ("models", "engines", "router", "edge", "observe")
 _SECRET = ("env", "token", "password", "key", "secret", "url")
-_STAND_INS = {"name": "unnamed-{}", "source": "unknown/unknown-{}", "context": "unknown-{}"}
+_STAND_INS = {
+    "name": "unnamed-{}",
+    "source": "unknown/unknown-{}",
+    "context": "unknown-{}",
+    "url": "https://unknown-{}.invalid/",
+    "url_secret": "unknown-{}",
+    "password_hash": "$2y$10$" + "." * 53,
+    "sender": "unknown-{}@invalid",
+    "smarthost": "unknown-{}:25",
+}
 _KINDS = {
     "int": "a whole number",
     "float": "a number",
@@ -134,7 +143,7 @@ def _replace(data: Any, detail: ErrorDetails) -> None:
             return  # an enclosing value was taken out already
     last = loc[-1]
     stand_in = _STAND_INS.get(str(last))
-    if stand_in and isinstance(data, dict):
+    if stand_in and isinstance(data, dict) and detail["type"] != "extra_forbidden":
         data[last] = stand_in.format(_index(loc))
     elif isinstance(data, dict):
         data.pop(last, None)

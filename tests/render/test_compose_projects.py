@@ -76,6 +76,14 @@ def test_promtool_accepts_its_configuration(project: Path) -> None:
 
 
 @pytest.mark.parametrize("project", PROJECTS, ids=NAMES)
+def test_amtool_accepts_its_configuration(project: Path) -> None:
+    """Alertmanager's own checker reads its file."""
+    if shutil.which("amtool") is None:
+        pytest.skip("amtool is not installed; the deployment runs it from the Alertmanager image")
+    _run("amtool", "check-config", project / "config" / "alertmanager" / "alertmanager.yml")
+
+
+@pytest.mark.parametrize("project", PROJECTS, ids=NAMES)
 def test_router_is_built_from_this_repository(project: Path) -> None:
     """No registry has the router: Compose must find its sources."""
     build = yaml.safe_load((project / "compose.yml").read_text())["services"]["router"]["build"]

@@ -122,27 +122,11 @@ def test_long_timeouts_follow_the_longest_answer() -> None:
     assert min(outer) >= 7200
 
 
-def test_prometheus_scrapes_every_service_of_the_plan() -> None:
-    """One job per kind of service; over loopback what is on its own host."""
-    config = stackplan.prometheus_config(_plan(), "edge-1")
-    targets = {
-        job["job_name"]: sorted(t for static in job["static_configs"] for t in static["targets"])
-        for job in config["scrape_configs"]
-    }
-    assert targets == {
-        "engines": ["10.0.0.3:8101", "10.0.0.3:8102", "10.0.0.4:8101"],
-        "router": ["10.0.0.2:9902", "127.0.0.1:9902"],
-        "haproxy": ["10.0.0.2:8405", "127.0.0.1:8405"],
-        "node": ["10.0.0.2:9100", "10.0.0.3:9100", "10.0.0.4:9100", "127.0.0.1:9100"],
-        "prometheus": ["127.0.0.1:9090"],
-    }
-
-
 def test_compose_project_has_the_services_of_its_host_only() -> None:
     """Each host gets its own, with GPUs as devices of the CDI specification."""
     planned = _plan()
     on_edge, on_gpu = (stackplan.compose_project(planned, host) for host in ("edge-1", "gpu-1"))
-    assert set(on_edge["services"]) == {"router", "edge", "prometheus", "node-exporter"}
+    assert set(on_edge["services"]) == {"router", "edge", "prometheus", "alertmanager", "node-exporter"}
     devices = on_gpu["services"]["engine-qwen-0"]["deploy"]["resources"]["reservations"]["devices"]
     assert devices == [{"driver": "cdi", "device_ids": ["nvidia.com/gpu=0"], "capabilities": ["gpu"]}]
     assert all(service["network_mode"] == "host" for service in on_edge["services"].values())
