@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from demo import docker
@@ -36,15 +39,26 @@ WITHOUT_DOCS = "path-exclude /usr/share/doc/*\npath-exclude /usr/share/man/*\npa
 
 def ensure(console: Console, tag: str) -> None:
     """Make the base image `tag` unless it is there; needs root, debootstrap and a Debian mirror."""
-    if docker.has(tag):
-        return
-    with console.step(f"Make the base image {tag} from Debian's packages"):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE, prefix="base-") as folder:
+    with _alone():
+        if docker.has(tag):
+            return
+        with (
+            console.step(f"Make the base image {tag} from Debian's packages"),
+            tempfile.TemporaryDirectory(dir=CACHE, prefix="base-") as folder,
+        ):
             _bootstrap(console, SUITES[tag], Path(folder))
             _trim(Path(folder), SUITES[tag])
             _trust(console, Path(folder))
             _import(Path(folder), tag)
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for whoever makes a base image of this checkout at the moment: then it may be there already."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "bases.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _bootstrap(console: Console, suite: str, folder: Path) -> None:

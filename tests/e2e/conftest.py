@@ -17,9 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 from demo import conversation, deployed, docker
 from demo.conversation import Turn
 from demo.deployed import Stack
+from tests.support.docker_daemon import bringing_docker
 from tests.support.processes import ROOT, wait_until
 
 HEALTHY_SECONDS = 600.0
+DOCKER_STEP = "Install Docker and Compose ..."
 EDGE_METRICS = "http://127.0.0.1:8405/metrics"
 
 
@@ -42,12 +44,15 @@ def brought_up(request: pytest.FixtureRequest) -> Demo:
     capture = request.config.pluginmanager.getplugin("capturemanager")
     last = ""
     with (
+        bringing_docker() as brought,
         capture.global_and_fixture_disabled(),
         subprocess.Popen([ROOT / "scripts" / "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
     ):
         for line in process.stdout or ():
             sys.stderr.write(line)
             last = line
+            if line.startswith("[") and DOCKER_STEP not in line:
+                brought()
     assert process.returncode == 0, "scripts/up failed: see its lines above"
     report = json.loads(last)
     return Demo(deployed.read(int(report["endpoint"].rsplit(":", 1)[1])), report)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.docker_daemon import ensure_docker
+
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
 
@@ -17,6 +19,7 @@ SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/mole
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_molecule_scenario_holds(scenario: str) -> None:
     """The role does what it says on a fresh host, says so before, changes nothing the second time."""
+    ensure_docker()
     venv = ROOT / ".venv"
     env = os.environ | {
         "PATH": f"{venv / 'bin'}:{os.environ['PATH']}",
