@@ -188,7 +188,7 @@ class Sessions(Section):
 
     headers: list[Header] = []
     fields: list[BodyField] = ["prompt_cache_key", "conversation", "previous_response_id", "metadata.user_id", "user"]
-    capacity: Count = 200_000
+    capacity: Count = 170_000
     ttl_seconds: Seconds = 3600.0
 
 

@@ -33,7 +33,7 @@ class FleetSettings:
 
     engines: tuple[EngineSettings, ...]
     rule: Rule = field(default_factory=Rule)
-    bindings_capacity: int = 200_000
+    bindings_capacity: int = 170_000  # a few more, and the table under it takes twice the memory
     bindings_ttl_seconds: float = 3600.0
     leases_capacity: int = 100_000
     leases_ttl_seconds: float = 3700.0

@@ -123,7 +123,7 @@ class Router(Section):
     calibrate_tokens: Annotated[int, Field(ge=16, le=131_072)] = 2048
     session_headers: list[Header] = SESSION_HEADERS
     session_fields: list[FieldPath] = SESSION_FIELDS
-    session_capacity: Count = 200_000
+    session_capacity: Count = 170_000
     session_ttl_seconds: Seconds = 3600
     health_interval_seconds: Seconds = 1
     health_timeout_seconds: Seconds = 2
