@@ -37,7 +37,9 @@ def preferences(platform: Platform, intent: Intent) -> str:
 
 
 def sources(platform: Platform, intent: Intent) -> str:
-    """The deb822 text of the package sources; empty where the distribution's own are enough."""
+    """The deb822 text of the package sources; empty where what apt knows already is enough."""
+    if intent.from_bundle:
+        return ""
     if intent.package_source == "mirror":
         return MANAGED + _mirror(intent)
     if platform.distribution == "Debian":
@@ -57,7 +59,7 @@ def _debian_keyring() -> str:
 
 def key_url(platform: Platform, intent: Intent) -> str:
     """Where the key of NVIDIA's repository is; empty for the other sources."""
-    if intent.package_source != "upstream":
+    if intent.package_source != "upstream" or intent.from_bundle:
         return ""
     return f"{intent.upstream_url}/{platform.repository}/{platform.repository_key}"
 

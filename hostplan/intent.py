@@ -16,6 +16,7 @@ class Intent:
     version: str = "580"
     package_source: str = "upstream"
     upstream_url: str = NVIDIA_URL
+    from_bundle: bool = False
     mirror_url: str = ""
     mirror_suite: str = "./"
     mirror_components: tuple[str, ...] = ()
@@ -32,7 +33,6 @@ class Intent:
     persistence: bool = True
     free_space_mib: int = 4096
     mig_layout: Mapping[str, Any] | None = None
-    engine_filter: str = ""
 
     @classmethod
     def of(cls, said: Mapping[str, Any]) -> Intent:

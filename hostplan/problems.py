@@ -48,7 +48,7 @@ def unfit(case: Case) -> Iterator[str]:
         )
     if case.version is None:
         yield f"gpu_driver_version: {intent.version!r}: a branch like 580 or a release like 580.95.05; correct it"
-    if intent.package_source == "mirror" and not intent.mirror_url:
+    if intent.package_source == "mirror" and not intent.mirror_url and not intent.from_bundle:
         yield "gpu_driver_mirror_url is empty: gpu_driver_package_source is `mirror`; say where it is"
     yield from _builds(case)
 
