@@ -1,0 +1,187 @@
+"""What every host is asked, with GPUs or without: system, clock, containers, images, disk, network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hostplan.platforms import SUPPORTED, Platform
+from hostplan.preflight import want
+from hostplan.preflight.finding import Finding, Level, ok, refused, skipped, warning
+from hostplan.preflight.versions import within
+
+Facts = Mapping[str, Any]
+GIB = 2**30
+SKEW_SECONDS = 5.0  # certificates, keys with an end and rates over hosts bear a few seconds, not more
+SKEW_MOST = 60.0
+_IMAGE_BYTES = {"engine": 25 * GIB}  # unpacked; others are small
+_IMAGE_OTHER = GIB
+_RESERVE = 5 * GIB
+_NAMES = {"debian": "Debian", "ubuntu": "Ubuntu"}
+
+
+def system(facts: Facts) -> list[Finding]:
+    """Distribution, kernel, processor, and a reboot that somebody waits for."""
+    mine = facts["system"]
+    version = mine["version"] if mine["os"] == "ubuntu" else mine["version"].split(".")[0]
+    platform = Platform(_NAMES.get(mine["os"], mine["os"]), version, mine["kernel"], mine["machine"])
+    found: list[Finding] = []
+    if not platform.supported:
+        what = f"{mine['name'] or mine['os'] or 'an unknown system'} on {mine['machine']} was found"
+        found.append(refused("system", what, f"supported are {', '.join(SUPPORTED)}", "install one of them"))
+    if not within(mine["kernel"], ">=5.15"):
+        found.append(
+            refused("system", f"kernel {mine['kernel']} was found", "5.15 or newer is needed", "boot a newer kernel")
+        )
+    if mine["reboot_required"]:
+        found.append(
+            warning(
+                "system",
+                "/run/reboot-required was found",
+                "what was upgraded is not running yet",
+                "drain this host and restart it before a driver or kernel meets the old one",
+            )
+        )
+    return found or [ok("system", f"{mine['name']}, kernel {mine['kernel']}")]
+
+
+def clock(facts: Facts) -> list[Finding]:
+    """This host's time beside the controller's; the way there counts as skew, so that little is not reported."""
+    mine = facts["clock"]
+    skew = mine["at"] - mine["asked_at"]
+    text = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} the controller"
+    allowed = f"at most {SKEW_SECONDS:g} s are allowed, and other hosts are compared with the same clock"
+    remedy = "install chrony or systemd-timesyncd and let it run"
+    if abs(skew) > SKEW_MOST:
+        return [refused("clock", text, allowed, remedy)]
+    if abs(skew) > SKEW_SECONDS:
+        return [warning("clock", text, allowed, remedy)]
+    if mine["synchronised"] == "no":
+        return [warning("clock", "no time service keeps this clock", "hosts drift apart by seconds a week", remedy)]
+    return [ok("clock", f"within {SKEW_SECONDS:g} s of the controller's")]
+
+
+def skews(facts: Mapping[str, Facts]) -> dict[str, float]:
+    """Seconds by which each host's clock is ahead of the controller's."""
+    return {host: each["clock"]["at"] - each["clock"]["asked_at"] for host, each in facts.items()}
+
+
+def between(facts: Mapping[str, Facts]) -> dict[str, Finding]:
+    """Hosts whose clocks differ from the middle one's by more than is allowed; each may be near enough to ours."""
+    all_skews = skews(facts)
+    middle = sorted(all_skews.values())[len(all_skews) // 2] if all_skews else 0.0
+    return {
+        host: warning(
+            "clock",
+            f"{abs(skew - middle):.1f} s away from the other hosts",
+            f"at most {SKEW_SECONDS:g} s are allowed",
+            "let one time service keep all of them",
+        )
+        for host, skew in all_skews.items()
+        if abs(skew - middle) > SKEW_SECONDS
+    }
+
+
+def images(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:
+    """Images that are not here: is there room for them, and does somebody give them?"""
+    mine = want.services(plan, host)
+    missing = [each for each in mine if not facts["images"].get(each["image"], {}).get("present")]
+    names = list(dict.fromkeys(each["image"] for each in missing))
+    if not names:
+        return [ok("images", f"all {len({each['image'] for each in mine})} are on this host")]
+    found = _room_for_images(missing, facts)
+    pulled = [each for each in missing if not each.get("build")]
+    for registry in want.registries(pulled):
+        answer = _answer(facts, f"https://{registry}/v2/")
+        if not answer["ok"]:
+            few = dict.fromkeys(
+                each["image"].split("@")[0] for each in pulled if want.registry(each["image"]) == registry
+            )
+            found.append(
+                warning(
+                    "images",
+                    f"{', '.join(few)}: not on this host, and {registry} does not answer ({answer['why']})",
+                    "a deployment pulls them unless Docker has a mirror or proxy of its own",
+                    "let the host reach it, set a mirror, or install from a bundle",
+                )
+            )
+    return found or [ok("images", f"{len(names)} to come, their registries answer")]
+
+
+def _room_for_images(missing: list[want.Service], facts: Facts) -> list[Finding]:
+    sizes = {each["image"]: _IMAGE_BYTES.get(each["kind"], _IMAGE_OTHER) for each in missing}
+    room = facts["disk"]["docker"]
+    need = sum(sizes.values()) + _RESERVE
+    if room["free_bytes"] >= need:
+        return []
+    return [
+        warning(
+            "disk",
+            f"{room['free_bytes'] / GIB:.0f} GiB free below {room['path']}",
+            f"images that are not here yet take about {need / GIB:.0f} GiB unpacked",
+            "make room, or set data-root in docker_daemon_settings",
+        )
+    ]
+
+
+def weights(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:
+    """Weights that are not here: does the hub answer? What is staged or a folder is checked by the role engine."""
+    mine = want.engines(plan, host)
+    if not mine:
+        return []
+    coming = [
+        want.model_of(plan, each)["source"]
+        for each in mine
+        if want.fetches(plan, each)
+        and facts["models"].get(want.model_of(plan, each)["source"], {}).get("config") is None
+    ]
+    if not coming:
+        return [ok("weights", "on this host")]
+    hub = want.hubs(plan, host)[0]
+    answer = _answer(facts, hub)
+    if answer["ok"]:
+        return [ok("weights", f"to come from {hub}, which answers: {', '.join(dict.fromkeys(coming))}")]
+    return [
+        refused(
+            "weights",
+            f"{', '.join(dict.fromkeys(coming))}: not on this host, and {hub} does not answer ({answer['why']})",
+            "an engine fetches them when it starts",
+            "let the host reach the hub, or copy the weights and set weights_staged: true",
+        )
+    ]
+
+
+def network(facts: Facts) -> list[Finding]:
+    """Other hosts, by the addresses that services will use."""
+    mine = facts["network"]["peers"]
+    silent = [
+        refused(
+            "network",
+            f"{each['host']} does not answer at {each['address']} ({each['why']})",
+            "hosts must reach each other at their stack_address",
+            "correct stack_address, the route, or the firewall between them",
+        )
+        for each in mine
+        if not each["ok"]
+    ]
+    if not mine:
+        return [skipped("network", "talks to no other host")]
+    return silent or [ok("network", f"reaches {', '.join(each['host'] for each in mine)}")]
+
+
+def containers(facts: Facts) -> list[Finding]:
+    """Docker, as far as it is there; what keeps it from being installed is said by its role."""
+    mine = facts["containers"]
+    if not mine["docker"]:
+        return [skipped("docker", "not here yet: playbooks/prepare.yml installs it")]
+    return [ok("docker", f"Docker {mine['docker']}")]
+
+
+def of_role(role: str, problems: list[str], host: str) -> list[Finding]:
+    """What a role's own check said, in its words."""
+    return [Finding(role, Level.REFUSED, text.removeprefix(f"{host}: ").removeprefix(f"{role}: ")) for text in problems]
+
+
+def _answer(facts: Facts, url: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = next((each for each in facts["network"]["urls"] if each["url"] == url), {})
+    return found or {"ok": False, "why": "not asked"}
