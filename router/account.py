@@ -6,6 +6,7 @@ repeated or garbage; none of that raises, and garbage is counted.
 
 import logging
 from collections import deque
+from collections.abc import Callable
 
 import msgspec
 
@@ -30,6 +31,7 @@ class Event(msgspec.Struct, frozen=True):
     the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
     for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, as the text
     `prompt,cached,completion`, or nothing. `served`: the engine of a request that the router carried itself.
+    `trace`, `parent` (hex), `sampled` (`1`), `ended_us` (Unix time): only where traces are wanted.
     """
 
     id: str
@@ -58,6 +60,10 @@ class Event(msgspec.Struct, frozen=True):
     bytes_out: int = 0
     usage: str = ""
     served: str = ""
+    trace: str = ""
+    parent: str = ""
+    sampled: str = ""
+    ended_us: int = 0
 
 
 class Line(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -83,6 +89,10 @@ class Line(msgspec.Struct, frozen=True, omit_defaults=True):
     cost_ms: float | None = None
     tenant: str = "-"
     priority_class: str = msgspec.field(default="", name="class")
+    trace: str = ""
+
+
+Ended = Callable[[Event, str, Decided | None], None]
 
 
 class Framing:
@@ -144,6 +154,8 @@ class Journal:
 class Accounts:
     """Turns access lines into outcomes, metrics and log lines. `journal` None: no log lines.
 
+    `ended`: who else is told of each request, the engine that served it and what was decided, if anybody.
+
     Every router of an edge host reads every line. Each takes those of requests that it decided itself; those of nobody
     belong to router 0. What tenants spend, and how much is retried, all of them take from all lines.
     """
@@ -157,6 +169,7 @@ class Accounts:
         door: Door | None = None,
         *,
         decider: int = 0,
+        ended: Ended | None = None,
     ) -> None:
         self._fleet = fleet
         self._tally = tally
@@ -164,6 +177,7 @@ class Accounts:
         self._journal = journal
         self._door = door
         self._decider = decider
+        self._ended = ended
         self._decode = msgspec.json.Decoder(Event).decode
         self._encode = msgspec.json.Encoder().encode
 
@@ -202,6 +216,8 @@ class Accounts:
         self._count(event, server, spent)
         if self._door is not None and not carried:
             self._door.ended(lease, server or event.chosen, now)
+        if self._ended is not None:
+            self._ended(event, server, decided)
         if self._journal is not None:
             self._journal.add(self._encode(_joined(event, outcome, decided)))
 
@@ -249,4 +265,5 @@ def _joined(event: Event, outcome: Outcome, decided: Decided | None) -> Line:
         cost_ms=round(decided.cost_seconds * 1000, 1) if decided else None,
         tenant=event.tenant,
         priority_class=event.priority_class,
+        trace=event.trace,
     )

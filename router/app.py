@@ -79,6 +79,9 @@ class Router:
         """Run until `stop`; `started` is told the addresses once questions are taken. OSError: a port is taken."""
         async with AsyncExitStack() as stack:
             stack.callback(self._parts.foreign.close)
+            if self._parts.export:
+                self._parts.export.start()
+                stack.callback(self._parts.export.close)
             spop = await self._listen(stack, self._settings.listen.spop, self._spop_connection, start_serving=False)
             events = await self._listen(stack, self._settings.listen.events, self._event_connection)
             http = await self._serve_http(stack)

@@ -60,6 +60,13 @@ def _absolute_or_none(value: str) -> str:
     return value
 
 
+def _target(value: str) -> str:
+    url = urlsplit(value)
+    if value and (url.scheme not in {"http", "https"} or not url.hostname or not url.path.strip("/") or url.username):
+        raise ValueError("http://host:4318/v1/traces, or nothing")
+    return value
+
+
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,127}$")]
 Address = Annotated[str, AfterValidator(_address)]
 OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
@@ -67,6 +74,7 @@ Endpoint = Annotated[str, AfterValidator(_endpoint)]
 OptionalEndpoint = Annotated[str, AfterValidator(_optional_endpoint)]
 Url = Annotated[str, AfterValidator(_base_url)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_session_header)]
+OptionalTarget = Annotated[str, AfterValidator(_target)]
 BodyField = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
 OptionalPath = Annotated[str, AfterValidator(_absolute_or_none)]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -247,6 +255,13 @@ class Log(Section):
     decisions: bool = True
 
 
+class Traces(Section):
+    """Where spans go, over OTLP with HTTP, and how many requests may wait for that. `endpoint` empty: no traces."""
+
+    endpoint: OptionalTarget = ""
+    capacity: Annotated[int, Field(ge=1, le=1_000_000)] = 2048
+
+
 class Settings(Section):
     """The whole of `router.yml`."""
 
@@ -266,3 +281,4 @@ class Settings(Section):
     proxy: Proxy = Proxy()
     engine_key_file: OptionalPath = ""
     log: Log = Log()
+    traces: Traces = Traces()

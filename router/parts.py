@@ -31,6 +31,7 @@ from router.shared import Shared
 
 if TYPE_CHECKING:
     from router.kv_caches import Caches
+    from router.trace_export import TraceExport
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Parts:
         self._recent = Recent(settings.leases.capacity)
         self.door = Door(self.fleet, self.tally, self._recent, wanted.door, now)
         self.journal = Journal(self.tally)
+        self.export = self._make_export(settings) if settings.traces.endpoint else None
         self.accounts = self._make_accounts(settings)
         self.answers = self._make_answers(wanted)
         self.proxy = Proxy(wanted.proxy, self.fleet, self.tally, self.door)
@@ -89,6 +91,8 @@ class Parts:
         if self.keeper and self.certificates:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
             self.metrics.register(CertificateMetrics(self.certificates))
+        if self.export:
+            self.metrics.register(self.export.metrics())
         if self.caches:
             self.caches.configure(settings, engine_key)
             for collector in self.caches.collectors():
@@ -154,10 +158,19 @@ class Parts:
 
     def _make_accounts(self, settings: Settings) -> Accounts:
         journal = self.journal if settings.log.decisions else None
-        return Accounts(self.fleet, self.tally, self._recent, journal, self.door, decider=settings.decider.index)
+        return Accounts(
+            self.fleet,
+            self.tally,
+            self._recent,
+            journal,
+            self.door,
+            decider=settings.decider.index,
+            ended=self.export.traces.completed if self.export else None,
+        )
 
     def _make_answers(self, wanted: Wanted) -> Answers:
-        return Answers(
+        make = self.export.answers if self.export else Answers
+        return make(
             settings=wanted.parse,
             backends=wanted.backends,
             fleet=self.fleet,
@@ -174,6 +187,12 @@ class Parts:
         from router.kv_caches import Caches  # noqa: PLC0415  # what it needs is not loaded where nobody wants it
 
         return Caches(self.engines, time.monotonic)
+
+    def _make_export(self, settings: Settings) -> "TraceExport":
+        from router.trace_export import TraceExport  # noqa: PLC0415  # loaded where traces are wanted, nowhere else
+        from router.traces import Traces  # noqa: PLC0415  # the same
+
+        return TraceExport(Traces(settings.traces.capacity), settings.traces.endpoint)
 
     def _make_foreign(self, wanted: Wanted, now: float) -> Foreign:
         decider = wanted.settings.decider

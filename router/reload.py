@@ -77,6 +77,8 @@ def fixed(old: Settings, new: Settings) -> Iterator[str]:
     if old.log != new.log:
         logs = new.log.decisions
         yield f"log.decisions: found {logs!r} where {not logs!r} is in use: needs a restart"
+    if old.traces != new.traces:
+        yield f"traces: found {new.traces.endpoint!r} where {old.traces.endpoint!r} is in use: needs a restart"
     if old.routing.kv_events != new.routing.kv_events:
         heard = new.routing.kv_events
         yield f"routing.kv_events: found {heard!r} where {not heard!r} is in use: needs a restart"

@@ -67,7 +67,19 @@ def router_config(plan: Plan, host: str, index: int = 0) -> dict[str, Any]:
             **{key: edge["timeouts"][key] for key in ("connect_seconds", "server_seconds", "request_seconds")},
         },
         "engine_key_file": key,
+        **_traces(plan),
     }
+
+
+def _traces(plan: Plan) -> dict[str, Any]:
+    endpoint = plan["settings"]["observe"]["traces"]["endpoint"]
+    return {"traces": {"endpoint": endpoint}} if endpoint else {}
+
+
+def _sampling(plan: Plan) -> dict[str, Any]:
+    """How many requests of a million the edge samples by itself; nothing where nobody takes spans."""
+    mine = plan["settings"]["observe"]["traces"]
+    return {"traces": {"per_million": round(mine["ratio"] * 1_000_000)}} if mine["endpoint"] else {}
 
 
 def router_configs(plan: Plan, host: str) -> dict[str, dict[str, Any]]:
@@ -97,6 +109,7 @@ def edge_config(plan: Plan, host: str) -> dict[str, Any]:
         "models": [_model(plan, model) for model in plan["settings"]["models"]],
         "bindings_size": mine["bindings_size"],
         "bindings_ttl_seconds": mine["bindings_ttl_seconds"],
+        **_sampling(plan),
         **guard_config(plan, host),
     }
 

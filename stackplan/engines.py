@@ -35,15 +35,23 @@ OWNED = {
     "--lora-modules",
     "--scheduling-policy",
     "--kv-events-config",
+    "--otlp-traces-endpoint",
 }
 
 
 def command(
-    model: Model, engines: Engines, address: str, port: int, *, priorities: bool = False, events: Sequence[int] = ()
+    model: Model,
+    engines: Engines,
+    address: str,
+    port: int,
+    *,
+    priorities: bool = False,
+    events: Sequence[int] = (),
+    traces: str = "",
 ) -> list[str]:
     """The arguments of `vllm serve`; the operator's own come last. `priorities`: requests differ in urgency.
 
-    `events`: the ports for KV events and for saying them again, if they are wanted.
+    `events`: the ports for KV events and for saying them again, if they are wanted. `traces`: where spans go, if.
     """
     names = [model.name, *model.aliases]
     line = [model.source, "--served-model-name", *names, "--host", address, "--port", str(port)]
@@ -56,6 +64,7 @@ def command(
     line += ["--disable-access-log-for-endpoints", PROBED]
     line += ["--scheduling-policy", "priority"] if priorities else []
     line += ["--kv-events-config", _kv_events(*events)] if events else []
+    line += ["--otlp-traces-endpoint", traces] if traces else []
     line += ["--middleware", "hold_headers.HoldHeaders"] if engines.hold_headers else []
     # The last one added sees requests first: fields are written before anything else looks at them.
     line += ["--enable-prompt-tokens-details", "--middleware", _TRUSTED] if engines.trusted_fields else []
@@ -76,6 +85,11 @@ def environment(model: Model, engines: Engines) -> dict[str, str]:
         if engines.cpu_threads_bind:
             env["VLLM_CPU_OMP_THREADS_BIND"] = engines.cpu_threads_bind
     return {**env, **engines.env, **model.env}
+
+
+def tracing(name: str) -> dict[str, str]:
+    """What OpenTelemetry inside vLLM must be told beside the endpoint: HTTP instead of gRPC, and who speaks."""
+    return {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf", "OTEL_SERVICE_NAME": name}
 
 
 def mounts(model: Model, engines: Engines, root: str, image_key: str) -> list[Mount]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from stackplan import fields, images
 from stackplan.fields import AbsolutePath, Address, Count, Name, Port, Seconds, Section
@@ -95,6 +96,21 @@ class Grafana(Section):
     anonymous_viewer: bool = False
 
 
+def _target(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in {"http", "https"} or not url.hostname or not url.path.strip("/") or "@" in url.netloc:
+        raise ValueError("an address such as http://10.0.0.9:4318/v1/traces")
+    return text
+
+
+class Traces(Section):
+    """OpenTelemetry over OTLP with HTTP; without an endpoint there are none. `ratio`: of requests without a trace."""
+
+    endpoint: Annotated[str, AfterValidator(_target)] | None = None
+    ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    engines: bool = True
+
+
 class Observe(Section):
     """Prometheus, Alertmanager and the host's exporters."""
 
@@ -114,6 +130,7 @@ class Observe(Section):
     retention_gib: Count = 20
     log_file_mib: Annotated[int, Field(ge=1, le=10_000)] = 50
     log_files: Annotated[int, Field(ge=1, le=1000)] = 5
+    traces: Traces = Traces()
     storage_directory: AbsolutePath | None = None
     textfile_directory: AbsolutePath = "/var/lib/ironrack/node-exporter"
     labels: dict[Annotated[str, Field(pattern=fields.VARIABLE)], str] = {}

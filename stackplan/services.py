@@ -57,8 +57,11 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
     image = model.image or ""
     url = f"http://{host.address}:{port}/health"
     gpu = shared.device == "gpu"
+    name = vllm.engine_name(slug(model.name), replica)
+    traces = ground.settings.observe.traces
+    spans = traces.endpoint if traces.engines else None
     return Service(
-        name=vllm.engine_name(slug(model.name), replica),
+        name=name,
         kind="engine",
         host=host.name,
         address=host.address,
@@ -71,8 +74,9 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
             port,
             priorities=priorities(ground.settings),
             events=[listen.port for listen in events],
+            traces=spans or "",
         ),
-        env=vllm.environment(model, shared),
+        env={**(vllm.tracing(name) if spans else {}), **vllm.environment(model, shared)},
         env_file=vllm.env_file(shared, ground.root),
         ports=[Listen("http", host.address, port), *events],
         gpus=replica.gpus,
@@ -123,8 +127,7 @@ def _router(ground: Ground, host: Host, index: int) -> Service:
         build=mine.build.model_dump() if mine.build else None,
         entrypoint=["python", "-m", "router"],
         command=["--config", "/etc/ironrack/router.yml"],
-        # A running router cannot move: other addresses must make another container, other settings must not.
-        env={"IRONRACK_LISTEN": " ".join(f"{port.name}={port.address}:{port.port}" for port in ports)},
+        env=_router_env(ground, ports),
         ports=ports,
         mounts=[
             ground.config(name, "/etc/ironrack"),
@@ -140,6 +143,13 @@ def _router(ground: Ground, host: Host, index: int) -> Service:
         cap_add=["NET_ADMIN"] if mine.sever_frozen else [],
         read_only=True,
     )
+
+
+def _router_env(ground: Ground, ports: Sequence[Listen]) -> dict[str, str]:
+    """What a running router cannot change must make another container; other settings must not."""
+    endpoint = ground.settings.observe.traces.endpoint
+    listens = {"IRONRACK_LISTEN": " ".join(f"{port.name}={port.address}:{port.port}" for port in ports)}
+    return {**listens, "IRONRACK_TRACES": endpoint} if endpoint else listens
 
 
 def _router_mounts(ground: Ground) -> list[Mount]:

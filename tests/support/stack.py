@@ -113,7 +113,15 @@ def router_config(edge: dict[str, Any], index: int = 0) -> dict[str, Any]:
         "sessions": {"headers": ["x-session-id"]},
         "health": {"interval_seconds": 0.2, "timeout_seconds": 1.0, "fail_after": 2, "rise_after": 1},
         "edge": {"buffer_bytes": edge["buffer_bytes"]},
+        **_traces(edge),
     }
+
+
+def _traces(edge: dict[str, Any]) -> dict[str, Any]:
+    """Where spans go, where a test has a collector; how many may wait for it."""
+    if "spans_to" not in edge:
+        return {}
+    return {"traces": {"endpoint": edge["spans_to"], "capacity": edge.get("spans_waiting", 2048)}}
 
 
 def render(config: dict[str, Any], folder: Path) -> Path:

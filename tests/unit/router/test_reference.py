@@ -29,6 +29,9 @@ OTHERS = {  # of the router, but not of the exporter's own
     f"{PREFIX}_load_shared",
     f"{PREFIX}_peers_heard",
     f"{PREFIX}_edge_certificate_expiry_timestamp_seconds",
+    f"{PREFIX}_spans_total",
+    f"{PREFIX}_traces_queued",
+    f"{PREFIX}_traces_dropped_total",
 }
 
 

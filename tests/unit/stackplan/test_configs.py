@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 import stackplan
 from router.config import check
-from tests.unit.stackplan.stacks import fleet, intent, model, one_host
+from stackplan import edge_config, router_config
+from tests.unit.stackplan.stacks import fleet, intent, model, one_host, services
 
 TWO = [model(replicas=2), model(name="Org/Other", source="org/other", replicas=1)]
 
@@ -157,3 +160,34 @@ def test_routers_are_told_where_engines_tell_what_they_hold() -> None:
     silent = stackplan.router_config(_plan(), "edge-1")
     assert silent["routing"]["kv_events"] is False
     assert all("kv_events" not in engine for engine in silent["engines"])
+
+
+def test_traces_reach_edge_router_and_engines_together() -> None:
+    """One setting: the edge samples, the router exports, vLLM is told where and by which protocol."""
+    url = "http://10.0.0.9:4318/v1/traces"
+    planned = stackplan.plan(intent(observe={"traces": {"endpoint": url, "ratio": 0.25}}), one_host())
+    assert edge_config(planned, "box")["traces"] == {"per_million": 250_000}
+    assert router_config(planned, "box")["traces"] == {"endpoint": url}
+    engine, router = (services(planned, kind)[0] for kind in ("engine", "router"))
+    assert engine["command"][engine["command"].index("--otlp-traces-endpoint") + 1] == url
+    assert engine["env"]["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] == "http/protobuf"
+    assert engine["env"]["OTEL_SERVICE_NAME"] == engine["name"]
+    assert router["env"]["IRONRACK_TRACES"] == url
+
+
+@pytest.mark.parametrize("traces", [{}, {"ratio": 1.0}, {"endpoint": None}])
+def test_without_an_endpoint_nothing_of_traces_is_planned(traces: dict[str, Any]) -> None:
+    """Off is as if there were no such setting."""
+    planned = stackplan.plan(intent(observe={"traces": traces}), one_host())
+    assert planned["services"] == stackplan.plan(intent(), one_host())["services"]
+    assert "traces" not in edge_config(planned, "box") | router_config(planned, "box")
+
+
+def test_engines_can_be_left_out_of_traces() -> None:
+    """For images without the packages: edge and router still tell."""
+    traces = {"endpoint": "http://10.0.0.9:4318/v1/traces", "engines": False}
+    planned = stackplan.plan(intent(observe={"traces": traces}), one_host())
+    [engine, *_] = services(planned, "engine")
+    assert "--otlp-traces-endpoint" not in engine["command"]
+    assert not [name for name in engine["env"] if name.startswith("OTEL")]
+    assert "traces" in router_config(planned, "box")
