@@ -1,8 +1,6 @@
-"""The edge is reloaded again and again under load: no answer fails, no stream is cut.
+"""The edge is reloaded again and again under load: no answer fails, no stream is cut, nobody meets a closed connection.
 
-What HTTP/1.1 leaves open: an old process closes an idle connection at the moment in which its client uses it again.
-Nothing of that request was answered, and clients of the API send it again by themselves; this one does not, so that the
-test can count how often it happens: hardly ever.
+This client does not send a request again: a connection that an old process closed in the moment of its next use counts.
 """
 
 import asyncio
@@ -15,19 +13,14 @@ import pytest
 from router.edge import EdgeSocket
 from tests.chaos.conftest import Start
 from tests.support.lab import Lab
-from tests.support.load import Outcome, conversations
+from tests.support.load import conversations
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
-MOST_CLOSED = 0.03  # of the turns, on a connection that idled
 
 
 async def _life(lab: Lab) -> tuple[str, str]:
     return (await EdgeSocket(str(lab.state / "haproxy.sock")).look()).life
-
-
-def _closed_while_idle(outcome: Outcome) -> bool:
-    return outcome.end == "failed" and outcome.status == 0 and outcome.error.startswith("ServerDisconnectedError")
 
 
 async def test_edge_reload_under_load_fails_and_cuts_nothing(start: Start) -> None:
@@ -51,9 +44,7 @@ async def test_edge_reload_under_load_fails_and_cuts_nothing(start: Start) -> No
                 await until(taken_over, "the new process answers")
             wanted = len(load.outcomes) + 48
             await until(lambda: len(load.outcomes) >= wanted, "turns go on", 30)
-        bad = [one for one in load.outcomes if one.end != "ok"]
-        assert all(map(_closed_while_idle, bad)), bad
-        assert len(bad) <= MOST_CLOSED * len(load.outcomes)
+        assert [one for one in load.outcomes if one.end != "ok"] == []
         await until(lab.idle, "no load is left at the router")
     finally:
         for child in children:
