@@ -169,7 +169,6 @@ _TRUST = Row(
                 ask(
                     "sum by (service, host, kind) (ironrack:target_failing) > 0",
                     "{{host}} {{service}}: {{kind}}",
-                    "a target that fails",
                 ),
                 ask("count(ironrack:target_up == 0) or vector(0)", "all"),
             ],

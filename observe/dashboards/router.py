@@ -157,7 +157,7 @@ _LOAD = Row(
             "Why ejected the last time",
             "Stays until the next ejection, also when the engine is back.",
             "short",
-            [ask(f"ironrack:engine_eject_reason{E} == 1", "{{engine}}: {{reason}}", "an engine that was ejected")],
+            [ask(f"ironrack:engine_eject_reason{E} == 1", "{{engine}}: {{reason}}")],
             kind="table",
             width=12,
         ),
@@ -184,7 +184,6 @@ _QUEUE = Row(
                 ask(
                     'ironrack:queue_seconds:quantile{quantile="0.95"}',
                     "{{class}}",
-                    "requests that had to wait in the router",
                 )
             ],
             steps=over(5, 20),
@@ -194,7 +193,7 @@ _QUEUE = Row(
             "Refused, by reason",
             "The `code` that clients read in the error.",
             "reqps",
-            [ask("ironrack:rejections:rate", "{{reason}}", "a request that was refused")],
+            [ask("ironrack:rejections:rate", "{{reason}}")],
             stacked=True,
         ),
         Panel(
@@ -202,7 +201,7 @@ _QUEUE = Row(
             "Refused, by status",
             "429: come again later. 404: no such model. 503: no engine.",
             "reqps",
-            [ask("ironrack:refusals:rate", "{{status}}", "a request that was refused")],
+            [ask("ironrack:refusals:rate", "{{status}}")],
             stacked=True,
         ),
         Panel(

@@ -9,8 +9,7 @@ from typing import Any
 from observe.dashboards.ask import Unanswered, instant, rule_groups
 from observe.dashboards.boards import BOARDS
 from observe.dashboards.model import Board
-from observe.dashboards.reads import expanded, query_needs, series_of
-from observe.series import NAMES
+from observe.dashboards.reads import expanded, query_needs, series_needs, series_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +51,7 @@ def _variables(url: str, boards: Iterable[Board]) -> Iterator[Finding]:
     for board in boards:
         for variable in board.variables:
             expr = f'{{__name__="{series_of(variable.series)[0]}", {variable.name}!=""}}'
-            needs = [each for name in series_of(variable.series) if (each := NAMES[name].needs)]
+            needs = [each for name in series_of(variable.series) for each in series_needs(name)]
             yield _asked(url, f"{board.title} / choice {variable.title}", expr, needs)
 
 
@@ -71,16 +70,12 @@ def _rules(url: str) -> Iterator[Finding]:
 
 def _recorded(url: str, where: str, rule: dict[str, Any]) -> Finding:
     labels = "".join(f',{name}="{value}"' for name, value in rule.get("labels", {}).items())
-    known = NAMES.get(rule["name"])
-    needs = [known.needs] if known and known.needs else []
-    return _asked(url, where, f'{{__name__="{rule["name"]}"{labels}}}', needs)
+    return _asked(url, where, f'{{__name__="{rule["name"]}"{labels}}}', series_needs(rule["name"]))
 
 
 def _read_by(url: str, where: str, query: str) -> Iterator[Finding]:
     for name in series_of(query):
-        known = NAMES.get(name)
-        needs = [known.needs] if known and known.needs else []
-        yield _asked(url, where, f'{{__name__="{name}"}}', needs)
+        yield _asked(url, where, f'{{__name__="{name}"}}', series_needs(name))
 
 
 def _asked(url: str, where: str, expr: str, needs: Sequence[str]) -> Finding:

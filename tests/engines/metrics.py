@@ -30,6 +30,7 @@ _FIRST_TOKEN = (
     80.0,
 )
 _LATENCY = (0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0)
+_BETWEEN = (0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0)
 _TOKENS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000, 100000)
 
 
@@ -51,6 +52,10 @@ class Metrics:
             "time_to_first_token_seconds", "Time to first token in seconds.", _FIRST_TOKEN
         )
         self.queue = self._histogram("request_queue_time_seconds", "Time spent in WAITING phase.", _LATENCY)
+        self.prefill = self._histogram("request_prefill_time_seconds", "Time spent in PREFILL phase.", _LATENCY)
+        self.decode = self._histogram("request_decode_time_seconds", "Time spent in DECODE phase.", _LATENCY)
+        self.between = self._histogram("inter_token_latency_seconds", "Inter-token latency in seconds.", _BETWEEN)
+        self.answer_size = self._histogram("request_generation_tokens", "Number of generation tokens.", _TOKENS)
         self.latency = self._histogram(
             "e2e_request_latency_seconds", "End to end request latency in seconds.", _LATENCY
         )
@@ -82,6 +87,13 @@ class Metrics:
         """A sequence has ended: `stop`, `length` or `abort`."""
         self._ended.labels(*self._labels, reason).inc()
         self.latency.observe(now - sequence.arrived)
+        if sequence.first_token:
+            self.prefill.observe(sequence.first_token - sequence.admitted)
+            self.decode.observe(now - sequence.first_token)
+            self.answer_size.observe(sequence.emitted)
+        if sequence.emitted > 1:
+            # Once for each answer, its mean: vLLM counts every token, which would be most of what this engine does.
+            self.between.observe((now - sequence.first_token) / (sequence.emitted - 1))
 
     def text(self) -> bytes:
         """The scrape."""
