@@ -5,7 +5,7 @@ Everything here is a pure function of its arguments: no files, no network, no An
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, router_config, router_configs
-from stackplan.grafana import grafana_boards, grafana_files
+from stackplan.grafana import grafana_boards
 from stackplan.guard import edge_secrets
 from stackplan.observe import observe_configs, observe_secrets
 from stackplan.offline import offline
@@ -17,7 +17,6 @@ __all__ = [
     "edge_config",
     "edge_secrets",
     "grafana_boards",
-    "grafana_files",
     "observe_configs",
     "observe_secrets",
     "offline",

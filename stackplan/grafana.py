@@ -9,12 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from stackplan import images
+from stackplan.ground import reachable, wget
 from stackplan.model import LOOPBACK, Health, Host, Listen, Mount, Service
+from stackplan.observe_services import NOBODY, SECRETS
+from stackplan.observe_settings import Observe
 from stackplan.settings import Settings
 
-USER = 472  # the image's own
 PROVISIONING = "/etc/grafana/provisioning"
-SECRETS = "/etc/ironrack-grafana"
 BOARDS = ("fleet", "engine", "router", "edge", "gpu", "capacity")
 FOLDER = "Ironrack"
 _OFFLOAD_FLAGS = ("--kv-offloading-size", "--kv-transfer-config")
@@ -30,8 +31,8 @@ def grafanas(settings: Settings, hosts: Sequence[Host], root: str) -> list[Servi
 def _grafana(settings: Settings, host: Host, root: str) -> Service:
     mine = settings.observe.grafana
     address = mine.address or LOOPBACK
-    url = f"http://{_dialable(address)}:{mine.port}/api/health"
-    secrets = [Mount(SECRETS, f"{root}/secrets/grafana")] if mine.admin_password_enabled else []
+    url = f"http://{reachable(address)}:{mine.port}/api/health"
+    secrets = [Mount(SECRETS, f"{root}/secrets/grafana")] if grafana_secrets(settings.observe) else []
     return Service(
         name="grafana",
         kind="grafana",
@@ -47,8 +48,10 @@ def _grafana(settings: Settings, host: Host, root: str) -> Service:
             Mount("/tmp", type="tmpfs", read_only=False),
             *secrets,
         ],
-        health=Health(["CMD", "wget", "-q", "-O", "/dev/null", url], url, 15, 5, 3, 120),
+        health=Health(wget(url), url, 15, 5, 3, 120),
         stop_grace_seconds=30,
+        # The image's folders are open to any user; this one's secrets are put where it alone reads them.
+        user=f"{NOBODY}:{NOBODY}",
         cap_drop=("ALL",),
         read_only=True,
     )
@@ -57,7 +60,7 @@ def _grafana(settings: Settings, host: Host, root: str) -> Service:
 def _environment(settings: Settings, address: str) -> dict[str, str]:
     """Settings that need a restart stand here: a change makes another container, files are read while it runs."""
     observe = settings.observe
-    prometheus = f"http://{_dialable(observe.prometheus_address or LOOPBACK)}:{observe.prometheus_port}"
+    prometheus = f"http://{reachable(observe.prometheus_address or LOOPBACK)}:{observe.prometheus_port}"
     return {
         "IRONRACK_PROMETHEUS_URL": prometheus,
         "IRONRACK_SCRAPE_INTERVAL": f"{observe.scrape_interval_seconds}s",
@@ -84,13 +87,21 @@ def _environment(settings: Settings, address: str) -> dict[str, str]:
 
 def _login(settings: Settings) -> dict[str, str]:
     """The administrator's password comes from a file; without one there is no administrator to guess at."""
-    if settings.observe.grafana.admin_password_enabled:
-        return {"GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/admin-password"}
+    if password := settings.observe.grafana.admin_password_secret:
+        return {"GF_SECURITY_ADMIN_PASSWORD__FILE": f"{SECRETS}/{password}"}
     return {"GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "true"}
 
 
+def grafana_secrets(mine: Observe) -> list[str]:
+    """The names of the secrets that Grafana reads, each once: its administrator's, and what Prometheus asks for."""
+    if not mine.grafana.enabled:
+        return []
+    login = [mine.login.password_secret] if mine.login else []
+    return sorted({*login, *([mine.grafana.admin_password_secret] if mine.grafana.admin_password_secret else [])})
+
+
 def grafana_files(plan: Plan, host: str) -> dict[str, Any]:
-    """What Grafana reads at its start, by path below its folder; nothing where there is none."""
+    """What Grafana reads at its start as data, by path below the release; nothing where there is none."""
     if not any(service["kind"] == "grafana" and service["host"] == host for service in plan["services"]):
         return {}
     source = {
@@ -101,6 +112,7 @@ def grafana_files(plan: Plan, host: str) -> dict[str, Any]:
         "url": "$IRONRACK_PROMETHEUS_URL",
         "isDefault": True,
         "editable": False,
+        **_login_at_prometheus(plan["settings"]["observe"]["login"]),
         "jsonData": {"timeInterval": "$IRONRACK_SCRAPE_INTERVAL", "httpMethod": "POST", "manageAlerts": False},
     }
     provider = {
@@ -113,9 +125,16 @@ def grafana_files(plan: Plan, host: str) -> dict[str, Any]:
         "options": {"path": f"{PROVISIONING}/boards"},
     }
     return {
-        "datasources/ironrack.yml": {"apiVersion": 1, "prune": True, "datasources": [source]},
-        "dashboards/ironrack.yml": {"apiVersion": 1, "providers": [provider]},
+        "config/grafana/datasources/ironrack.yml": {"apiVersion": 1, "prune": True, "datasources": [source]},
+        "config/grafana/dashboards/ironrack.yml": {"apiVersion": 1, "providers": [provider]},
     }
+
+
+def _login_at_prometheus(login: Mapping[str, Any] | None) -> dict[str, Any]:
+    if not login:
+        return {}
+    password = {"basicAuthPassword": f"$__file{{{SECRETS}/{login['password_secret']}}}"}
+    return {"basicAuth": True, "basicAuthUser": login["username"], "secureJsonData": password}
 
 
 def grafana_boards(plan: Plan, host: str) -> dict[str, str]:
@@ -143,15 +162,10 @@ def grafana_problems(settings: Settings) -> Iterator[str]:
     mine, where = settings.observe.grafana, "stack_observe.grafana"
     if not mine.enabled:
         return
-    if not (mine.admin_password_enabled or mine.anonymous_viewer):
+    if not (mine.admin_password_secret or mine.anonymous_viewer):
         yield (
-            f"{where}: neither admin_password_enabled nor anonymous_viewer was found: nobody could look at it; "
-            "keep observe_grafana_admin_password in the vault and set admin_password_enabled, or let everyone look "
-            "with anonymous_viewer"
+            f"{where}: neither admin_password_secret nor anonymous_viewer was found: nobody could look at it; "
+            "name a secret that observe_secrets holds in the vault, or let everyone look with anonymous_viewer"
         )
     if reason := images.trouble(mine.image):
         yield f"{where}.image: {mine.image!r} was found, {reason}: allowed is name:tag or name@sha256:…; pin it"
-
-
-def _dialable(address: str) -> str:
-    return LOOPBACK if address == "0.0.0.0" else address

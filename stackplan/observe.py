@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from stackplan.alerts import alertmanager_config
+from stackplan.grafana import grafana_files, grafana_secrets
 from stackplan.observe_services import NOBODY, SECRETS, alertmanager_secrets, prometheus_secrets
 from stackplan.observe_settings import Observe
 
@@ -29,13 +30,17 @@ _LONGEST_SCRAPE_SECONDS = 10
 
 
 def observe_configs(plan: Plan, host: str) -> dict[str, Any]:
-    """Every file of Prometheus and Alertmanager on this host as data, by its path below the release."""
+    """Every file of Prometheus, Alertmanager and Grafana on this host as data, by its path below the release."""
     if not _of(plan, host, "prometheus"):
         return {}
     files: dict[str, Any] = {"config/prometheus/prometheus.yml": prometheus_config(plan, host)}
     for job, targets in prometheus_targets(plan, host).items():
         files[f"config/prometheus/targets/{job}.yml"] = targets
-    return {**files, "config/alertmanager/alertmanager.yml": alertmanager_config(plan)}
+    return {
+        **files,
+        "config/alertmanager/alertmanager.yml": alertmanager_config(plan),
+        **grafana_files(plan, host),
+    }
 
 
 def prometheus_config(plan: Plan, host: str) -> dict[str, Any]:
@@ -69,13 +74,17 @@ def observe_secrets(plan: Plan, host: str) -> dict[str, Any]:
     """
     mine = Observe.model_validate(plan["settings"]["observe"])
     web = {"basic_auth_users": {mine.login.username: mine.login.password_hash}} if mine.login else {}
-    wanted = {"prometheus": prometheus_secrets(mine), "alertmanager": alertmanager_secrets(mine)}
+    wanted = {
+        "prometheus": (prometheus_secrets(mine), web),
+        "alertmanager": (alertmanager_secrets(mine), web),
+        "grafana": (grafana_secrets(mine), {}),
+    }
     services = [
-        {"service": name, "directory": f"{plan['root']}/secrets/{name}", "secrets": secrets, "web": web}
-        for name, secrets in wanted.items()
-        if (secrets or web) and _of(plan, host, name)
+        {"service": name, "directory": f"{plan['root']}/secrets/{name}", "secrets": secrets, "web": pages}
+        for name, (secrets, pages) in wanted.items()
+        if (secrets or pages) and _of(plan, host, name)
     ]
-    files = [(each["directory"], [*each["secrets"], *(["web.yml"] if web else [])]) for each in services]
+    files = [(each["directory"], [*each["secrets"], *(["web.yml"] if each["web"] else [])]) for each in services]
     return {
         "owner": NOBODY,
         "services": services,

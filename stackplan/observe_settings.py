@@ -92,7 +92,7 @@ class Grafana(Section):
     image: str = images.GRAFANA
     address: Address | None = None
     port: Port = 3000
-    admin_password_enabled: bool = False
+    admin_password_secret: Secret | None = None
     anonymous_viewer: bool = False
 
 

@@ -13,7 +13,6 @@ import yaml
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, router_configs
-from stackplan.grafana import grafana_files
 from stackplan.observe import observe_configs
 
 _EDGE = ("haproxy.cfg", "spoe.cfg")
@@ -29,8 +28,6 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     for name, config in router_configs(plan, host).items():
         files[f"config/{name}/router.yml"] = _text(header, config)
     files |= {path: _text(header, data) for path, data in observe_configs(plan, host).items()}
-    for name, config in grafana_files(plan, host).items():
-        files[f"config/grafana/{name}"] = _text(header, config)
     if "edge" in kinds:
         environment = _environment(templates)
         for name in _EDGE:

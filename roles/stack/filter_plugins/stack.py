@@ -42,7 +42,6 @@ class FilterModule:
             "stack_router_configs": _of_plain(stackplan.router_configs),
             "stack_edge_secrets": _of_plain(stackplan.edge_secrets),
             "stack_edge_config": _of_plain(stackplan.edge_config),
-            "stack_grafana_files": _of_plain(stackplan.grafana_files),
             "stack_grafana_boards": _of_plain(stackplan.grafana_boards),
             "stack_observe_configs": _of_plain(stackplan.observe_configs),
             "stack_observe_secrets": _of_plain(stackplan.observe_secrets),

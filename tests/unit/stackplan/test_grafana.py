@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 import stackplan
 from tests.unit.stackplan.stacks import fleet, intent, model, one_host, problems_of, services
 
-ROOT = Path(__file__).resolve().parents[3]
-ON = {"grafana": {"enabled": True, "admin_password_enabled": True}}
+SOURCES = "config/grafana/datasources/ironrack.yml"
+ON = {"grafana": {"enabled": True, "admin_password_secret": "grafana"}}
 
 
 def test_stack_has_no_grafana_unless_asked_for() -> None:
     """Prometheus and its alerts need none."""
     planned = stackplan.plan(intent(), one_host())
     assert not services(planned, "grafana")
-    assert not stackplan.grafana_files(planned, "box")
+    assert not [path for path in stackplan.observe_configs(planned, "box") if "grafana" in path.split("/")]
     assert not stackplan.grafana_boards(planned, "box")
 
 
@@ -33,12 +31,14 @@ def test_grafana_stands_beside_each_prometheus_and_asks_it() -> None:
 
 def test_grafana_is_shut_to_people_without_a_password_by_default() -> None:
     """Nobody signs up, nobody looks without a name, and the password is in a file."""
-    [grafana] = services(stackplan.plan(intent(observe=ON), one_host()), "grafana")
+    planned = stackplan.plan(intent(observe=ON), one_host())
+    [grafana] = services(planned, "grafana")
     env = grafana["env"]
     assert (env["GF_AUTH_ANONYMOUS_ENABLED"], env["GF_USERS_ALLOW_SIGN_UP"]) == ("false", "false")
-    assert env["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/etc/ironrack-grafana/admin-password"
+    assert env["GF_SECURITY_ADMIN_PASSWORD__FILE"] == "/run/secrets/ironrack/grafana"
     mounts = {mount["target"]: mount for mount in grafana["mounts"]}
-    assert mounts["/etc/ironrack-grafana"]["read_only"]
+    assert mounts["/run/secrets/ironrack"]["read_only"]
+    assert stackplan.observe_secrets(planned, "box")["paths"] == ["/opt/ironrack/secrets/grafana/grafana"]
 
 
 def test_grafana_without_a_password_has_no_administrator() -> None:
@@ -54,14 +54,25 @@ def test_grafana_rules_no_alerts() -> None:
     """Alerts are Prometheus': two places that page would disagree."""
     planned = stackplan.plan(intent(observe=ON), one_host())
     assert services(planned, "grafana")[0]["env"]["GF_UNIFIED_ALERTING_ENABLED"] == "false"
-    [source] = stackplan.grafana_files(planned, "box")["datasources/ironrack.yml"]["datasources"]
+    [source] = stackplan.observe_configs(planned, "box")[SOURCES]["datasources"]
     assert source["jsonData"]["manageAlerts"] is False
+
+
+def test_grafana_logs_in_where_prometheus_asks_for_a_password() -> None:
+    """With the same secret, from a file: it is in no configuration."""
+    login = {"username": "ops", "password_hash": "$2y$10$" + "a" * 53}
+    planned = stackplan.plan(intent(observe={**ON, "login": login}), one_host())
+    [source] = stackplan.observe_configs(planned, "box")[SOURCES]["datasources"]
+    assert (source["basicAuth"], source["basicAuthUser"]) == (True, "ops")
+    assert source["secureJsonData"] == {"basicAuthPassword": "$__file{/run/secrets/ironrack/web-password}"}
+    grafana = next(s for s in stackplan.observe_secrets(planned, "box")["services"] if s["service"] == "grafana")
+    assert (grafana["secrets"], grafana["web"]) == (["grafana", "web-password"], {})
 
 
 def test_plan_refuses_a_grafana_nobody_could_look_at() -> None:
     """Neither a password nor a look without one."""
     [found] = problems_of(observe={"grafana": {"enabled": True}})
-    assert found.startswith("stack_observe.grafana: neither admin_password_enabled nor anonymous_viewer was found")
+    assert found.startswith("stack_observe.grafana: neither admin_password_secret nor anonymous_viewer was found")
 
 
 def test_plan_refuses_a_grafana_image_that_moves() -> None:
