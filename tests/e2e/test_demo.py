@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -51,6 +52,26 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
         check=False,
     )
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
+
+
+def test_status_shows_what_the_engines_do(demo: Demo) -> None:
+    """The screen has real numbers: every engine ready with its rate, and first tokens of a conversation just held."""
+    list(demo.conversation())
+
+    def known() -> dict[str, Any]:
+        said = _status("--json")
+        assert {engine["name"] for engine in said["engines"]} == {engine.name for engine in demo.stack.engines}
+        return said
+
+    wait_until(lambda: any(engine["ttft_p50_seconds"] for engine in known()["engines"]), "first tokens are known", 60)
+    said = known()
+    assert {engine["state"] for engine in said["engines"]} == {"ready"}
+    assert all(engine["prefill_tokens_per_second"] > 0 for engine in said["engines"])
+    assert max(engine["prefix_hit_ratio"] or 0 for engine in said["engines"]) > 0
+    assert said["models"][0]["first_byte_p50_seconds"] > 0
+    assert (said["targets_down"], said["targets_up"] > len(demo.stack.engines)) == ([], True)
+    shown = subprocess.run([ROOT / "scripts" / "status", "--once"], capture_output=True, text=True, check=False).stdout
+    assert all(engine.name in shown for engine in demo.stack.engines)
 
 
 def test_prometheus_sees_every_part_up(demo: Demo) -> None:
@@ -111,6 +132,13 @@ def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
 def _targets(stack: Stack) -> dict[tuple[str, str], str]:
     answer = requests.get(f"{stack.prometheus}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
     return {(target["labels"]["service"], target["scrapeUrl"]): target["health"] for target in answer}
+
+
+def _status(*options: str) -> dict[str, Any]:
+    done = subprocess.run([str(ROOT / "scripts" / "status"), *options], capture_output=True, text=True, check=False)
+    assert done.returncode < 2, done.stderr
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
 
 
 def _public_address() -> str:
