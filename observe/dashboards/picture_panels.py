@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from observe.dashboards.model import UNITS, Panel
 from observe.dashboards.reads import needs
@@ -83,16 +84,17 @@ def _line(axes: Axes, answered: Answered) -> None:
         shown = name if at < _MOST_NAMED else "_"
         minutes = [(when - answered.end) / 60 for when, _ in points]
         axes.plot(minutes, [value for _, value in points], lw=1.1, label=shown, color=f"C{at % 10}")
-    axes.set_ylim(bottom=min(0, axes.get_ylim()[0]), top=panel.top)
+    values = [value for _, points in answered.lines for _, value in points]
+    axes.set_ylim(min(0.0, *values), panel.top or max(values) * 1.25 or 1.0)
     axes.set_xlim((answered.start - answered.end) / 60, 0)
     highest = axes.get_ylim()[1]
     for value, colour in panel.steps[1:]:
         if value is not None and value <= highest:
             axes.axhline(value, color=_COLOURS[colour], lw=0.8, ls="--")
     axes.yaxis.set_major_formatter(lambda value, _: figure_of(value, panel.unit))
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} min" if value else "now")
+    _minutes(axes)
     axes.grid(axis="y", alpha=0.3)
-    axes.legend(frameon=False, fontsize=5.8, loc="upper left", ncols=2, borderaxespad=0.1)
+    axes.legend(fontsize=5.8, loc="upper left", ncols=2, borderaxespad=0.1, framealpha=0.6, edgecolor="none")
 
 
 def _stat(axes: Axes, answered: Answered) -> None:
@@ -137,6 +139,11 @@ def _states(axes: Axes, answered: Answered) -> None:
         label.set_color("white")
         label.set_zorder(5)
     axes.set_xlim((answered.start - answered.end) / 60, 0)
+    _minutes(axes)
+
+
+def _minutes(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0f} min" if value else "now")
 
 

@@ -22,7 +22,7 @@ _POINTS = 120
 _WIDTH_INCHES = 15.0
 _INCHES_HIGH = 0.36  # for each of Grafana's units of height
 _DOTS = 72
-_ROW_UNITS, _GAP_UNITS = 1.2, 1.3
+_ROW_UNITS, _GAP_UNITS = 1.4, 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,9 @@ def _figure(board: Board, url: str, start: float, end: float) -> Figure:
         if isinstance(each.panel, str):
             figure.text(0.01, top - 0.6 / high, each.panel, fontsize=11, weight="bold", color="#555555", va="center")
             continue
-        left = 0.045 + each.left / 24 * 0.95
-        box = (left, top - (each.height - 1.6) / high, each.panel.width / 24 * 0.95 - 0.055, (each.height - 2.9) / high)
+        # Room on the left for the axis' figures, above for the title, below for the time.
+        left, width = 0.055 + each.left / 24 * 0.945, each.panel.width / 24 * 0.945 - 0.065
+        box = (left, top - (each.height - 1.0) / high, width, (each.height - 2.3) / high)
         draw(Canvas(figure, box), _answered(url, each.panel, start, end))
     return figure
 

@@ -53,17 +53,21 @@ def pages(texts: Pages) -> Iterator[int]:
 
 @contextmanager
 def prometheus(folder: Path, config: Mapping[str, Any], rules: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
-    """A Prometheus with this configuration and these rule files; gives its address once it answers."""
+    """A Prometheus with this configuration, these rule files and itself; gives its address once it answers."""
     (folder / "rules").mkdir(parents=True)
     for name, content in rules.items():
         (folder / "rules" / name).write_text(yaml.safe_dump(content))
-    (folder / "prometheus.yml").write_text(yaml.safe_dump({**config, "rule_files": ["rules/*.yml"]}))
+    [port] = free_ports(1)
+    url = f"http://127.0.0.1:{port}"
+    labels = {"host": "lab", "service": "prometheus"}
+    own = {"job_name": "prometheus", "static_configs": [{"targets": [f"127.0.0.1:{port}"], "labels": labels}]}
+    scraped = [*config["scrape_configs"], own]
+    whole = {**config, "scrape_configs": scraped, "rule_files": ["rules/*.yml"]}
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(whole))
     checked = subprocess.run(
         ["promtool", "check", "config", folder / "prometheus.yml"], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    [port] = free_ports(1)
-    url = f"http://127.0.0.1:{port}"
     arguments = [f"--config.file={folder / 'prometheus.yml'}", f"--storage.tsdb.path={folder / 'data'}"]
     arguments += [f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=extra-scrape-metrics"]
     child = Child([PROGRAM, *arguments], folder / "prometheus.log")
