@@ -10,6 +10,7 @@ from router.errors import NeedsProxy, Refused, openai_body
 from router.fleet import Fleet
 from router.joined import Recent
 from router.parse import Ask, ParseSettings, Request, parse
+from router.prompt import FORMS
 from router.spop import Notify, Value
 from router.tally import Tally
 
@@ -99,6 +100,8 @@ class Answers:
         request_id = _text(arguments.get("id"))
         try:
             request = _request(arguments)
+            if request.path in FORMS:
+                self._look_at_form(request)
             ask = parse(request, self._settings)
             ticket = self._door.ask(ask, now, request_id)
             if ticket is None:
@@ -112,6 +115,11 @@ class Answers:
             return self._refusal(refused, request_id)
         finally:
             self._tally.took(self._clock() - started)
+
+    def _look_at_form(self, request: Request) -> None:
+        """Of several fields the last one counts: who may not use every model is placed when all of them were seen."""
+        if request.size > len(request.body) and self._door.tenants.limited(request.tenant):
+            raise NeedsProxy
 
     def _admit(self, arguments: Mapping[str, Value], now: float, reply: Say) -> Variables | None:
         def told(waiting: Waiting, answer: Ticket | Refused | None) -> None:

@@ -18,14 +18,15 @@ _HEADERS_END = re.compile(rb"\r?\n[ \t]*\r?\n")
 def read_model(body: bytes, content_type: str) -> str | None:
     """Return the form field `model` of `body`, or None where it was not seen whole.
 
-    Of several such fields the last one counts, as it does for the engine. A value over 256 octets is cut there.
+    Of several such fields the last one counts, as it does for the engine. A value over 256 octets is cut there. A form
+    of more than 256 parts names none: what stands behind them might be another.
     """
     boundary = _boundary(body, content_type)
     if not boundary:
         return None
     mark, found = b"--" + boundary, None
     begin = 0 if body.startswith(mark) else _next(body, mark, 0)
-    for _ in range(_MOST_PARTS):
+    for _ in range(_MOST_PARTS + 1):
         if begin < 0:
             break
         begin += len(mark)
@@ -34,6 +35,8 @@ def read_model(body: bytes, content_type: str) -> str | None:
             break
         found = _value(body, begin, end, found)
         begin = end
+    else:
+        return None
     return found
 
 

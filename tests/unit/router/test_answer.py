@@ -280,3 +280,19 @@ def test_engine_is_told_the_model_of_a_tenant_that_may_not_use_all() -> None:
     desk.door.tenants.configure((TenantSettings("acme", models=frozenset({"tiny"})), TenantSettings("free")), 1.0)
     assert desk.ask(id="two", tenant="acme")["asked"] == "tiny"
     assert "asked" not in desk.ask(id="three", tenant="free")
+
+
+def test_form_of_a_limited_tenant_is_read_whole_before_it_is_placed() -> None:
+    """The last field of a name counts: what was not seen could name a model that this tenant may not use."""
+    form = b'--X\r\nContent-Disposition: form-data; name="model"\r\n\r\ntiny\r\n--X\r\n'
+    asked: dict[str, Value] = {
+        "path": "/v1/audio/transcriptions",
+        "content_type": "multipart/form-data; boundary=X",
+        "body": form,
+        "size": len(form) + 1,
+    }
+    desk = Desk()
+    desk.door.tenants.configure((TenantSettings("acme", models=frozenset({"tiny"})),), 0.0)
+    assert desk.ask(**asked, tenant="acme") == {"proxy": 1}
+    assert desk.ask(**asked, tenant="free")["server"] in {"a", "b"}
+    assert desk.ask(**(asked | {"size": len(form)}), tenant="acme", id="two")["server"] in {"a", "b"}

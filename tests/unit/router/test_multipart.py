@@ -124,3 +124,11 @@ def test_any_model_between_any_files_is_found_and_never_halved(
     assert read_model(whole, TYPE) == name
     cut = data.draw(st.integers(0, len(whole)))
     assert read_model(whole[:cut], TYPE) in {name, None}
+
+
+def test_form_of_more_parts_than_are_read_names_nothing() -> None:
+    """What stands behind them could name another model."""
+    part = b'--XX\r\nContent-Disposition: form-data; name="%b"\r\n\r\ntiny\r\n'
+    form = part % b"model" + part % b"other" * 255
+    assert read_model(form + b"--XX--\r\n", TYPE) == "tiny"
+    assert read_model(form + part % b"model" + b"--XX--\r\n", TYPE) is None
