@@ -95,6 +95,7 @@ def _open(url: str, source: str, headers: dict[str, str] | None = None) -> Any:
     try:
         return urllib.request.urlopen(request, timeout=SECONDS)
     except urllib.error.HTTPError as error:
+        error.close()
         remedy = "set HF_TOKEN to a token that may read it" if error.code in {401, 403} else "look at its name"
         raise BundleError([f"{source}: the hub answered {error.code}: the model must be readable; {remedy}"]) from None
     except OSError as error:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 # A fixed day: the repository is told apart by its sums, and the same packages are the same bytes.
 DATE = "Thu, 01 Jan 2026 00:00:00 UTC"
 
 
-def packages(entries: Iterable[tuple[str, Mapping[str, str | int]]]) -> str:
+def packages(entries: Iterable[tuple[str, dict[str, str | int]]]) -> str:
     """Paragraphs in file order: each is a package's control text and what apt needs to fetch it."""
     return "\n".join(
         control.rstrip("\n") + "\n" + "".join(f"{key}: {value}\n" for key, value in fields.items())

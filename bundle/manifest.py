@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
@@ -149,8 +150,9 @@ def loads(text: str, where: str = NAME) -> Manifest:
 
 
 def slug(name: str) -> str:
-    """A file name for an image reference or a model's source, readable, and free of surprises."""
-    return re.sub(r"[^A-Za-z0-9._]+", "-", name).strip("-.") or "unnamed"
+    """A file name for an image reference or a model's source: readable, and another one for another name."""
+    clean = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "unnamed"
+    return clean if clean == name else f"{clean}-{hashlib.sha256(name.encode(errors='replace')).hexdigest()[:8]}"
 
 
 _REMEDY = "the file that playbooks/stage.yml wrote is needed; copy the bundle again"

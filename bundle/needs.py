@@ -58,11 +58,13 @@ class Needs(_Frozen):
 def images(plan: Mapping[str, Any], extra: Iterable[str] = ()) -> list[ImageNeed]:
     """The images of all services and some more, each once, by name."""
     found: dict[str, ImageNeed] = {}
+    origins = plan.get("origins", {})
     for service in plan["services"]:
-        before = found.get(service["image"])
-        found[service["image"]] = ImageNeed(
-            reference=service["image"],
-            local=bundled(service["image"]),
+        reference = origins.get(service["image"], service["image"])
+        before = found.get(reference)
+        found[reference] = ImageNeed(
+            reference=reference,
+            local=bundled(reference),
             services=_with(before.services if before else [], service["kind"]),
             hosts=_with(before.hosts if before else [], service["host"]),
             build=service["kind"] == "router" or (before.build if before else False),

@@ -34,7 +34,7 @@ def wanted(
 
     `controller`: the platform of the controlling machine, or nothing if it brings its own.
     """
-    unknown = sorted(name for name in {*hosts, controller} - {""} if _release(name) not in DOCKER)
+    unknown = sorted(name for name in {*hosts, controller} - {""} if not known(name))
     if unknown:
         raise BundleError(
             [
@@ -47,6 +47,11 @@ def wanted(
     if controller:
         found[controller] = [*found.get(controller, []), *CONTROLLER]
     return {name: sorted(set(names)) for name, names in found.items()}
+
+
+def known(platform: str) -> bool:
+    """Whether packages for this platform can be named."""
+    return _release(platform) in DOCKER and platform != _release(platform)
 
 
 def sources(platform: str, mirrors: Mapping[str, str], more: Sequence[Mapping[str, Any]] = ()) -> list[Source]:

@@ -44,7 +44,8 @@ def _one(folder: Folder, need: WeightsNeed, request: Request) -> bool:
 
 def _fetched(folder: Folder, need: WeightsNeed, request: Request, question: str) -> bool:
     found = hub.snapshot(request.hub_url, need.source, need.revision, request.weights_exclude)
-    base = folder.root / "weights" / slug(f"models--{need.source.replace('/', '--')}")
+    target = f"models--{need.source.replace('/', '--')}"
+    base = folder.root / "weights" / target
     wanted = {base / "snapshots" / found.commit / remote.path: remote for remote in found.files}
     for path, remote in wanted.items():
         hub.fetch(request.hub_url, need.source, found.commit, remote, path)
@@ -55,7 +56,6 @@ def _fetched(folder: Folder, need: WeightsNeed, request: Request, question: str)
         ref.parent.mkdir(parents=True, exist_ok=True)
         ref.write_text(found.commit)
         files.append(ref)
-    target = f"models--{need.source.replace('/', '--')}"
     source = f"{request.hub_url}/{need.source}"
     _add(folder, need, base, target, files, asked=question, source=source, commit=found.commit)
     return True

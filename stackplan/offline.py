@@ -9,8 +9,13 @@ from stackplan.images import bundled
 
 
 def offline(plan: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan of a site that is installed from a bundle. Applied twice it is the same."""
-    return {**plan, "services": [_service(each) for each in plan["services"]], "settings": _settings(plan["settings"])}
+    """The plan of a site that is installed from a bundle; `origins` has where each image was. Twice is the same."""
+    return {
+        **plan,
+        "services": [_service(each) for each in plan["services"]],
+        "settings": _settings(plan["settings"]),
+        "origins": {bundled(each["image"]): each["image"] for each in plan["services"]} | plan.get("origins", {}),
+    }
 
 
 def _service(service: Mapping[str, Any]) -> dict[str, Any]:

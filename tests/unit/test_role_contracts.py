@@ -14,7 +14,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
 NAMES = [role.name for role in ROLES]
-VERBS = {"main", "check", "config", "deploy", "drain", "verify", "remove", "plan"}
+VERBS = {"main", "check", "config", "deploy", "drain", "verify", "remove", "plan", "stage"}
 
 
 def _yaml(path: Path) -> Any:

@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +38,7 @@ options:
   gpu_memory_share: {description: Share of a GPU's memory an engine may use., type: float, required: true}
   cpu_kv_cache_gib: {description: KV cache of an engine on the CPU., type: float, required: true}
   cpu_overhead_gib: {description: Memory an engine on the CPU takes beside those., type: float, required: true}
+  arriving: {description: Bytes of weights that are about to be brought, by source., type: dict, default: {}}
   disk_reserve_gib: {description: Disk that must stay free after the weights arrived., type: float, required: true}
 author: Ironrack
 """
@@ -216,7 +217,9 @@ def engines_of(services: Sequence[Mapping[str, Any]], models: Sequence[Mapping[s
     ]
 
 
-def adapters_missing(services: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]]) -> list[str]:
+def adapters_missing(
+    services: Sequence[Mapping[str, Any]], models: Sequence[Mapping[str, Any]], arriving: Iterable[str] = ()
+) -> list[str]:
     """Folders of adapters that the engines of this host would not find, one sentence each."""
     here = {service["model"] for service in services}
     folders = {
@@ -229,14 +232,15 @@ def adapters_missing(services: Sequence[Mapping[str, Any]], models: Sequence[Map
     return [
         f"{what}: {folder}/adapter_config.json is not there: the adapter's folder is needed on this host; copy it"
         for folder, what in folders.items()
-        if not (Path(folder) / "adapter_config.json").exists()
+        if folder not in arriving and not (Path(folder) / "adapter_config.json").exists()
     ]
 
 
-def look(engines: Sequence[Engine], cache: Path) -> Host:
-    """What the host has of what the engines need."""
+def look(engines: Sequence[Engine], cache: Path, arriving: Mapping[str, int]) -> Host:
+    """What the host has of what the engines need; the bundle's own check looks whether what arrives fits."""
+    on_disk = {engine.source: weights_on_disk(engine.source, cache) for engine in engines}
     return Host(
-        {engine.source: weights_on_disk(engine.source, cache) for engine in engines},
+        {source: arriving.get(source) if count is None else count for source, count in on_disk.items()},
         disk_free(cache),
         memory_free(Path("/proc/meminfo").read_text()),
         gpu_bytes() if any(engine.gpus for engine in engines) else [],
@@ -256,6 +260,7 @@ def main() -> None:
             "cpu_kv_cache_gib": number,
             "cpu_overhead_gib": number,
             "disk_reserve_gib": number,
+            "arriving": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )
@@ -264,9 +269,11 @@ def main() -> None:
     limits = Limits(
         values["gpu_memory_share"], values["cpu_kv_cache_gib"], values["cpu_overhead_gib"], values["disk_reserve_gib"]
     )
-    host = look(engines, Path(values["cache_directory"]))
+    host = look(engines, Path(values["cache_directory"]), values["arriving"])
     found = problems(engines, values["running"], host, limits)
-    module.exit_json(changed=False, problems=[*found, *adapters_missing(values["engines"], values["models"])])
+    module.exit_json(
+        changed=False, problems=[*found, *adapters_missing(values["engines"], values["models"], values["arriving"])]
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,42 @@
+"""What is asked of a bundle, as Ansible filters: each hands plain data to a function of the package `bundle`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# The roles run from a checkout, where the package lies beside roles/ and need not be installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from bundle import ask
+
+
+def plain(value: Any) -> Any:
+    """A copy in plain types: Ansible's own resolve templates only while they are read item by item."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+def _of_plain(function: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda *args: function(*(plain(arg) for arg in args))
+
+
+class FilterModule:
+    """Filters of the role `bundle`."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names as templates use them."""
+        return {
+            # Host variables stay as they are: reading all of them would resolve every template of the inventory.
+            "bundle_hosts_by_platform": ask.hosts_by_platform,
+            "bundle_request": _of_plain(ask.request),
+            "bundle_needs": _of_plain(ask.wanted),
+            "bundle_parts_of_host": _of_plain(ask.parts_of_host),
+            "bundle_arriving": _of_plain(ask.arriving),
+            "bundle_below": _of_plain(ask.below),
+        }
