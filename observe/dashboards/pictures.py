@@ -6,7 +6,7 @@ They show the data that Grafana would show, not how Grafana looks. One PNG for e
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,11 +35,11 @@ class _Placed:
     height: float
 
 
-def draw_all(url: str, seconds: float, folder: Path) -> Iterator[Path]:
-    """Draw every dashboard from the last `seconds` of a Prometheus; yields the files. Raises ask.Unanswered."""
+def draw_all(url: str, seconds: float, folder: Path, boards: Iterable[Board] = BOARDS) -> Iterator[Path]:
+    """Draw dashboards from the last `seconds` of a Prometheus; yields the files. Raises ask.Unanswered."""
     folder.mkdir(parents=True, exist_ok=True)
     end = instant(url, "vector(time())")[0].points[0][1]
-    for board in BOARDS:
+    for board in boards:
         path = folder / f"dashboard-{board.uid.removeprefix('ironrack-')}.png"
         _figure(board, url, end - seconds, end).savefig(path, dpi=_DOTS, metadata={"Software": None})
         yield path
@@ -93,4 +93,4 @@ def _called(query: Query, line: Line) -> str:
     if not query.legend:
         shown = {name: value for name, value in line.labels.items() if name in {"alertname", "engine", "reason"}}
         return ", ".join(shown.values()) or "value"
-    return re.sub(r"\{\{(\w+)\}\}", lambda name: line.labels.get(name[1], ""), query.legend)
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: line.labels.get(name[1], ""), query.legend).strip() or "value"
