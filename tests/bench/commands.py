@@ -101,9 +101,23 @@ def _faults(given: argparse.Namespace) -> Report:
     return run(given.cases, given.rounds, given.pause_seconds)
 
 
+def _scraped_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engines", type=int, default=64)
+    parser.add_argument("--every-seconds", type=float, default=15.0, help="between two scrapes")
+    parser.add_argument("--rate", type=float, default=1000.0, help="decisions per second")
+    parser.add_argument("--passes", type=int, default=5, help="the best of so many is compared")
+
+
+def _scraped(given: argparse.Namespace) -> Report:
+    from tests.bench.scraped.run import Wanted, run  # noqa: PLC0415
+
+    return run(Wanted(given.engines, given.every_seconds, given.rate, given.passes))
+
+
 ALL: Mapping[str, Command] = {
     "quality": Command("hits, waiting and balance of routing rules, in virtual time", _quality_arguments, _quality),
     "memory": Command("the router's memory over many sessions", _memory_arguments, _memory),
     "faults": Command("requests that fail while something breaks", _faults_arguments, _faults),
+    "scraped": Command("a decision's time while metrics are read", _scraped_arguments, _scraped),
     "overhead": Command("CPU per request and per chunk, beside other subjects", _overhead_arguments, _overhead),
 }

@@ -1,0 +1,1 @@
+"""What being watched costs a decision."""
