@@ -107,6 +107,7 @@ class Router:
         yield "calibrator", _always(self._parts.calibrator.run, self.tally)
         yield "discovery", _always(self._parts.discovery.run, self.tally)
         yield "gossip", _always(self._parts.gossip.run, self.tally)
+        yield "gpu faults", _always(self._parts.gpu_faults.run, self.tally)
         yield "foreign", _every(self._exchange_seconds(), self._exchange, self.tally)
         if self._parts.caches:
             yield "kv events", _always(self._parts.caches.events.run, self.tally)

@@ -18,6 +18,7 @@ from router.door import DoorSettings
 from router.errors import SettingsInvalid
 from router.fleet import EngineSettings, FleetSettings
 from router.forward import Times
+from router.gpu_faults import Watched
 from router.parse import ParseSettings
 from router.pick import Rule
 from router.proxy import ProxySettings
@@ -114,6 +115,15 @@ def fleet_settings(settings: Settings) -> FleetSettings:
         slow_start_seconds=settings.health.slow_start_seconds,
         index_enabled=settings.routing.prefix_index,
         characters_per_token=settings.routing.characters_per_token,
+    )
+
+
+def watched(settings: Settings) -> tuple[Watched, ...]:
+    """Return the engines whose GPUs somebody watches."""
+    return tuple(
+        Watched(engine.name, engine.url, engine.gpu_watch, frozenset(engine.gpus))
+        for engine in settings.engines
+        if engine.gpu_watch
     )
 
 

@@ -37,6 +37,10 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _optional_url(value: str) -> str:
+    return _base_url(value) if value else ""
+
+
 def _endpoint(value: str) -> str:
     kind, _, address = value.partition("://")
     if kind != "tcp" or not split_address(address)[1]:
@@ -73,6 +77,7 @@ OptionalAddress = Annotated[str, AfterValidator(_optional_address)]
 Endpoint = Annotated[str, AfterValidator(_endpoint)]
 OptionalEndpoint = Annotated[str, AfterValidator(_optional_endpoint)]
 Url = Annotated[str, AfterValidator(_base_url)]
+OptionalUrl = Annotated[str, AfterValidator(_optional_url)]
 Header = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{1,64}$"), AfterValidator(_session_header)]
 OptionalTarget = Annotated[str, AfterValidator(_target)]
 BodyField = Annotated[str, Field(pattern=r"^[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*$")]
@@ -129,6 +134,7 @@ class Engine(Section):
     """One engine: `name` is its server name in HAProxy. `max_requests` 0: what `admission` says.
 
     `kv_events`: needed from engines that are to be listened to, which `routing.kv_events` switches on.
+    `gpu_watch`: base URL of its host's GPU watcher, which knows GPUs by the numbers in `gpus`; empty: there is none.
     """
 
     name: Name
@@ -137,6 +143,8 @@ class Engine(Section):
     prefill_tokens_per_second: Seconds = 8000.0
     max_requests: CountOrNone = 0
     kv_events: KvFeed | None = None
+    gpus: list[CountOrNone] = []
+    gpu_watch: OptionalUrl = ""
 
 
 class Routing(Section):

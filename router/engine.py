@@ -28,6 +28,7 @@ class Engine:
         "_share",
         "_stale",
         "cache_tokens",
+        "drain_reason",
         "draining",
         "epoch_seen",
         "foreign_in_flight",
@@ -51,7 +52,7 @@ class Engine:
         self.health = Liveness(wants.limits, epoch)
         self.rate = PrefillRate(settings.prefill_tokens_per_second)
         self.ledger = Ledger()
-        self.draining = False
+        self.draining, self.drain_reason = False, ""
         self.in_flight = self.uncached_tokens = 0
         self.foreign_in_flight = self.foreign_uncached = 0
         self.kv_usage = 0.0
@@ -112,9 +113,9 @@ class Engine:
 
     # ---------------------------------------------------------------------------------------------------------- orders
 
-    def drain(self, *, draining: bool) -> None:
-        """Whether an operator wants it empty."""
-        self.draining = draining
+    def drain(self, *, reason: str) -> None:
+        """Who wants it empty; nobody: an empty text."""
+        self.draining, self.drain_reason = bool(reason), reason
         self.changed()
 
     def configure(self, settings: EngineSettings, wants: FleetSettings) -> None:
@@ -257,6 +258,7 @@ class Engine:
             eject_reason=health.eject_reason,
             cache_tokens=self.cache_tokens,
             index_tokens=index_tokens,
+            drain_reason=self.drain_reason,
         )
 
     def _full(self, in_flight: int, uncached: int, rate: float) -> bool:

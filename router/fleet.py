@@ -53,6 +53,7 @@ __all__ = [
 
 _RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
 _MOST_EJECTED = 1000  # names that nobody has asked for yet
+_OPERATOR = "operator"
 
 
 class Fleet:
@@ -237,13 +238,19 @@ class Fleet:
 
     # --------------------------------------------------------------------------------------------------------- orders
 
-    def drain(self, name: str) -> None:
-        """Give `name` no new work. Raises UnknownEngine."""
-        self._engine(name).drain(draining=True)
+    def drain(self, name: str, reason: str = _OPERATOR) -> None:
+        """Give `name` no new work; who has an operator's order keeps that one. Raises UnknownEngine."""
+        if (found := self._engine(name)).drain_reason != _OPERATOR:
+            found.drain(reason=reason)
 
-    def undrain(self, name: str) -> None:
-        """Give `name` work again. Raises UnknownEngine."""
-        self._engine(name).drain(draining=False)
+    def undrain(self, name: str, reason: str = "") -> None:
+        """Give `name` work again; with a `reason`, only if it was drained for that. Raises UnknownEngine."""
+        if (found := self._engine(name)).drain_reason == reason or not reason:
+            found.drain(reason="")
+
+    def may_drain(self, name: str) -> bool:
+        """Whether another engine can take its work. Raises UnknownEngine."""
+        return self._may_eject(self._engine(name))
 
     def expire(self, now: float) -> None:
         """Once a second: end what is overdue (leases, bindings), try ejected engines again, look for silent ones."""

@@ -74,7 +74,7 @@ class EngineSnapshot:
     tracked from. `slow_start_share`: below 1 while it warms up. `failures`: failed requests in a row;
     `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance. `ejections`: how often it was
     ejected, `eject_reason`: why the last time. `cache_tokens`: what its KV cache holds, `index_tokens`: what it is
-    believed to hold of other sessions' prompts.
+    believed to hold of other sessions' prompts. `drain_reason`: `operator` or `gpu` while it is drained.
     """
 
     name: str
@@ -100,6 +100,7 @@ class EngineSnapshot:
     eject_reason: str = ""
     cache_tokens: int = 0
     index_tokens: int = 0
+    drain_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)

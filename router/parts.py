@@ -9,7 +9,7 @@ from router.account import Accounts, Journal
 from router.answer import Answers
 from router.calibrate import Calibrator
 from router.certificates import CertificateMetrics, Certificates
-from router.config import Settings, door_settings, fleet_settings, parse_settings, proxy_settings
+from router.config import Settings, door_settings, fleet_settings, parse_settings, proxy_settings, watched
 from router.config_sections import Engine, Model, PriorityClass, Tenant
 from router.connections import mine
 from router.discovery import Discovery
@@ -20,6 +20,7 @@ from router.edge_socket import EdgeSocket
 from router.fleet import EngineSnapshot, Fleet, FleetSettings, FleetSnapshot
 from router.foreign import Foreign, ForeignMetrics
 from router.gossip import Gossip
+from router.gpu_faults import GpuFaultMetrics, GpuFaults, Watched
 from router.health import Prober, Rhythm, Target
 from router.joined import Recent
 from router.metrics import Exporter, Tally, registry
@@ -51,6 +52,7 @@ class Wanted:
     offers: tuple[Offer, ...]
     engines: tuple[str, ...]
     peers: tuple[str, ...]
+    watched: tuple[Watched, ...]
 
 
 class Parts:
@@ -82,11 +84,13 @@ class Parts:
         self.catalogue = Catalogue(wanted.offers, self.engines, created, self.door.tenants.allows)
         self.discovery = Discovery(self.catalogue, self.engines, changed=self._learnt, engine_key=engine_key)
         self.gossip = Gossip(wanted.peers, time.monotonic)
+        self.gpu_faults = GpuFaults(self.fleet, wanted.watched)
         self.foreign = self._make_foreign(wanted, now)
         self.fleet.configure(self._gated(wanted))
         self.keeper = self._make_keeper(settings.edge.runtime_socket)
         self.metrics = registry(Exporter(self.tally, self.snapshot, self.prober.ages, self.door))
         self.metrics.register(ForeignMetrics(self.foreign))
+        self.metrics.register(GpuFaultMetrics(self.gpu_faults))
         self.certificates = _certificates(settings)
         if self.keeper and self.certificates:
             self.metrics.register(EdgeMetrics(self.keeper.tally))
@@ -132,6 +136,7 @@ class Parts:
         self._wanted = wanted
         self.foreign.configure(wanted.engines, wanted.peers)
         self.fleet.configure(self._gated(wanted))
+        self.gpu_faults.configure(wanted.watched)
         self.door.configure(wanted.door, now)
         self.prober.configure(wanted.targets, wanted.rhythm, wanted.engine_key)
         self.calibrator.configure(_calibration_tokens(wanted.settings), wanted.engine_key)
@@ -225,6 +230,7 @@ def _wanted(settings: Settings, engine_key: str) -> Wanted:
         offers=tuple(Offer(each.name, tuple(each.aliases), tuple(each.adapters)) for each in settings.models),
         engines=tuple(engine.name for engine in settings.engines),
         peers=tuple(settings.peers) if heard else (),
+        watched=watched(settings),
     )
 
 

@@ -104,7 +104,7 @@ def test_tenants_may_name_an_alias_and_a_class() -> None:
         ({"engine": []}, "the file: found unknown key 'engine': allowed admission, calibrate, decider,"),
         (
             {"engines__0__port": 1},
-            "engines[0]: found unknown key 'port': allowed kv_events, max_requests, model",
+            "engines[0]: found unknown key 'port': allowed gpu_watch, gpus, kv_events, max_requests, model",
         ),
         ({"routing__gate_seconds": -1}, "routing.gate_seconds: found -1: allowed greater than or equal to 0"),
         ({"routing__gate_seconds": "1"}, "routing.gate_seconds: found '1': allowed a valid number"),

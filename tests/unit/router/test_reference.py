@@ -28,6 +28,8 @@ OTHERS = {  # of the router, but not of the exporter's own
     f"{PREFIX}_config_reloads_total",
     f"{PREFIX}_load_shared",
     f"{PREFIX}_peers_heard",
+    f"{PREFIX}_engine_gpu_fault",
+    f"{PREFIX}_gpu_watchers_silent",
     f"{PREFIX}_edge_certificate_expiry_timestamp_seconds",
     f"{PREFIX}_spans_total",
     f"{PREFIX}_traces_queued",
