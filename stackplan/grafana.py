@@ -16,7 +16,7 @@ from stackplan.observe_settings import Observe
 from stackplan.settings import Settings
 
 PROVISIONING = "/etc/grafana/provisioning"
-BOARDS = ("fleet", "engine", "router", "edge", "gpu", "capacity")
+BOARDS = ("fleet", "engine", "router", "edge", "gpu", "capacity", "runbooks")
 FOLDER = "Ironrack"
 _OFFLOAD_FLAGS = ("--kv-offloading-size", "--kv-transfer-config")
 

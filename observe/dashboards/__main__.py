@@ -9,8 +9,6 @@ import argparse
 import sys
 from pathlib import Path
 
-from observe.dashboards.boards import files
-
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "roles" / "observe" / "files" / "dashboards"
 FIGURES = ROOT / "docs" / "figures"
@@ -49,7 +47,7 @@ def _rendered(write: bool) -> list[str]:
             print(f"{path}: written")
     found = [*stale(FOLDER), *wrong(FOLDER)]
     if not found:
-        print(f"{len(files())} dashboards: rendered, fresh, valid")
+        print(f"{len(list(FOLDER.glob('*.json')))} dashboards: rendered, fresh, valid")
     return found
 
 

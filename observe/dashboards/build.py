@@ -21,7 +21,7 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as commons
 from grafana_foundation_sdk.models import dashboard as models
 
-from observe.dashboards.links import RUNBOOKS, runbook
+from observe.dashboards.links import runbook
 from observe.dashboards.model import Board, Panel, Query, Row, Step, Variable
 from observe.dashboards.reads import needs
 
@@ -38,30 +38,37 @@ class _Drawn(Protocol):
 
 def rendered(board: Board) -> str:
     """The dashboard as JSON text: the same bytes for the same board."""
-    return json.dumps(_dashboard(board).build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
+    return written(_dashboard(board))
 
 
 def _dashboard(board: Board) -> dashboard.Dashboard:
-    found = (
-        dashboard.Dashboard(board.title)
-        .uid(board.uid)
-        .description(board.description)
-        .tags([TAG])
-        .timezone("browser")
-        .readonly()
-        .tooltip(models.DashboardCursorSync.CROSSHAIR)
-        .time("now-1h", "now")
-        .refresh("30s")
-        .link(_others())
-        .link(_manual())
-        .variables([_datasource(), *(_variable(each) for each in board.variables)])
-        .annotation(_deployments())
-    )
+    found = empty(board.uid, board.title, board.description).tooltip(models.DashboardCursorSync.CROSSHAIR)
+    found = found.variables([_datasource(), *(_variable(each) for each in board.variables)]).annotation(_alerts())
     for row in board.rows:
         found = found.with_row(dashboard.Row(row.title).id(_row_id(row)))
         for panel in row.panels:
             found = found.with_panel(_panel(panel))
     return found
+
+
+def empty(uid: str, title: str, description: str) -> dashboard.Dashboard:
+    """A dashboard without panels, which lists the others."""
+    return (
+        dashboard.Dashboard(title)
+        .uid(uid)
+        .description(description)
+        .tags([TAG])
+        .timezone("browser")
+        .readonly()
+        .time("now-1h", "now")
+        .refresh("30s")
+        .link(_others())
+    )
+
+
+def written(built: dashboard.Dashboard) -> str:
+    """A dashboard as JSON text."""
+    return json.dumps(built.build(), cls=JSONEncoder, indent=1, sort_keys=True) + "\n"
 
 
 def _row_id(row: Row) -> int:
@@ -80,12 +87,7 @@ def _others() -> dashboard.DashboardLink:
     )
 
 
-def _manual() -> dashboard.DashboardLink:
-    link = dashboard.DashboardLink("Runbooks").type(models.DashboardLinkType.LINK).icon("doc").url(RUNBOOKS)
-    return link.target_blank(True)
-
-
-def _deployments() -> dashboard.AnnotationQuery:
+def _alerts() -> dashboard.AnnotationQuery:
     """A mark where an alert began to fire: what changed stands beside what was felt."""
     return (
         dashboard.AnnotationQuery()
@@ -162,7 +164,7 @@ def _mappings(texts: Sequence[tuple[str, str]]) -> list[Any]:
 
 def _runbook_link(alert: str) -> dashboard.DashboardLink:
     link = dashboard.DashboardLink(f"Runbook: {alert}").type(models.DashboardLinkType.LINK)
-    return link.url(runbook(alert)).target_blank(True)
+    return link.url(runbook(alert))
 
 
 def _line(panel: Panel) -> cog.Builder[models.Panel]:

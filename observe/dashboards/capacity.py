@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observe.dashboards.model import Board, Panel, Row, ask, over, under
+from observe.dashboards.model import LOAD, Board, Panel, Row, ask, over, under
 from observe.dashboards.variables import MODEL
 from observe.dashboards.variables import OF_MODEL as M
 
@@ -28,12 +28,12 @@ _PROMISES = Row(
                 ask(
                     'ironrack:slo_burn_rate{window="1h", model=~"$model"}',
                     "{{model}} {{slo}}, 1 h",
-                    "requests within the window",
+                    LOAD,
                 ),
                 ask(
                     'ironrack:slo_burn_rate{window="6h", model=~"$model"}',
                     "{{model}} {{slo}}, 6 h",
-                    "requests within the window",
+                    LOAD,
                 ),
             ],
             steps=over(1, 14.4),
@@ -48,7 +48,7 @@ _PROMISES = Row(
                 ask(
                     'ironrack:slo_bad_ratio{window="5m", model=~"$model"}',
                     "{{model}} {{slo}}",
-                    "requests within the window",
+                    LOAD,
                 )
             ],
             steps=over(0.01, 0.05),

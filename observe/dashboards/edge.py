@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observe.dashboards.model import Board, Panel, Row, ask, over, under
+from observe.dashboards.model import LOAD, Board, Panel, Row, ask, over, under
 from observe.dashboards.variables import HOST, MODEL, TENANT
 from observe.dashboards.variables import OF_HOST as H
 from observe.dashboards.variables import OF_MODEL as M
@@ -65,7 +65,7 @@ _CLIENTS = Row(
                     'sum by (host) (ironrack:edge_requests:rate{code="5xx", host=~"$host"})'
                     f" / sum by (host) (ironrack:edge_requests:rate{H})",
                     "{{host}}",
-                    "requests within the last minutes",
+                    LOAD,
                 )
             ],
             steps=over(0.001, 0.01),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observe.dashboards.model import Board, Panel, Row, ask, over, under
+from observe.dashboards.model import LOAD, Board, Panel, Row, ask, over, under
 from observe.dashboards.variables import MODEL
 from observe.dashboards.variables import OF_MODEL as M
 
@@ -105,7 +105,7 @@ _SERVING = Row(
                     f'sum by (model) (ironrack:model_requests:rate{{code="5xx", model=~"$model"}})'
                     f" / sum by (model) (ironrack:model_requests:rate{M})",
                     "{{model}}",
-                    "requests within the last minutes",
+                    LOAD,
                 )
             ],
             steps=over(0.001, 0.01),

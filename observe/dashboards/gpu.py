@@ -203,6 +203,7 @@ _HOST = Row(
             [ask(f"ironrack:host_up{H}", "{{host}}")],
             kind="states",
             steps=under(1, 1),
+            alerts=("HostDown",),
         ),
         Panel(
             302,

@@ -1,24 +1,30 @@
-"""Addresses: of runbooks, of dashboards, and of the panel that explains an alert."""
+"""Addresses inside Grafana: of runbooks, and of the panel that explains an alert."""
 
 from __future__ import annotations
 
 import re
+import zlib
 from functools import cache
 
 from observe.dashboards.boards import BOARDS
 from observe.dashboards.model import Board, Panel
 
-RUNBOOKS = "https://github.com/ironrack/ironrack/blob/main/docs/runbooks"
+RUNBOOKS = "ironrack-runbooks"
 
 
 def runbook(alert: str) -> str:
-    """The runbook page of an alert."""
-    return f"{RUNBOOKS}/{page(alert)}"
+    """Where in Grafana the runbook of an alert is: a site may have no other place to read it."""
+    return f"/d/{RUNBOOKS}?viewPanel={runbook_panel(alert)}"
+
+
+def runbook_panel(alert: str) -> int:
+    """The number of an alert's runbook among the panels: it follows from the name, so that others do not move it."""
+    return zlib.crc32(alert.encode()) % 1_000_000 + 1
 
 
 def page(alert: str) -> str:
     """The file name of an alert's runbook: EngineFrozen → engine-frozen.md."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", alert).lower() + ".md"
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", alert).lower() + ".md"
 
 
 @cache

@@ -27,6 +27,9 @@ UNITS = {
     "bool_yes_no": "",
 }
 
+# What a share of requests needs, beyond a stack that serves.
+LOAD = "requests within the last minutes"
+
 Step = tuple[float | None, str]
 PLAIN: tuple[Step, ...] = ((None, "green"),)
 

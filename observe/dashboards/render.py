@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from observe.dashboards import runbooks
 from observe.dashboards.boards import files
 from observe.dashboards.build import rendered
+from observe.dashboards.links import RUNBOOKS
 from observe.dashboards.schema import problems
 
 
 def texts() -> dict[str, str]:
     """What each file should hold."""
-    return {name: rendered(board) for name, board in files().items()}
+    return {f"{RUNBOOKS}.json": runbooks.rendered(), **{name: rendered(board) for name, board in files().items()}}
 
 
 def written(folder: Path) -> Iterator[Path]:
@@ -49,4 +51,4 @@ def wrong(folder: Path) -> Iterator[str]:
 
 
 def _strangers(folder: Path) -> list[Path]:
-    return [path for path in sorted(folder.glob("*")) if path.name not in files()]
+    return [path for path in sorted(folder.glob("*")) if path.name not in {*files(), f"{RUNBOOKS}.json"}]

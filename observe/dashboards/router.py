@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from observe.dashboards.model import Board, Panel, Row, ask, over, under
+from observe.dashboards.model import LOAD, Board, Panel, Row, ask, over, under
 from observe.dashboards.router_self import ITSELF, KV_EVENTS
 from observe.dashboards.variables import ENGINE, MODEL
 from observe.dashboards.variables import OF_ENGINE as E
@@ -37,7 +37,7 @@ _DECISIONS = Row(
                 ask(
                     '(sum(ironrack:decisions:rate{why="spill"}) or vector(0)) / sum(ironrack:decisions:rate)',
                     "spilled",
-                    "requests within the last minutes",
+                    LOAD,
                 )
             ],
             steps=over(0.1, 0.3),

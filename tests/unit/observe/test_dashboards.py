@@ -145,8 +145,8 @@ def test_dashboards_are_rendered_fresh_and_valid(capsys: pytest.CaptureFixture[s
 
 def test_check_notices_what_is_stale_missing_or_strange(tmp_path: Path) -> None:
     """--write mends all three."""
-    assert len(list(render.stale(tmp_path))) == len(files())
-    assert len(list(render.written(tmp_path))) == len(files())
+    assert len(list(render.stale(tmp_path))) == len(files()) + 1
+    assert len(list(render.written(tmp_path))) == len(files()) + 1
     (tmp_path / "ironrack-fleet.json").write_text("{}")
     (tmp_path / "mine.json").write_text("{}")
     assert [line.split(": ")[1] for line in render.stale(tmp_path)] == ["stale", "no dashboard of this name"]
