@@ -109,6 +109,9 @@ MODELS = (
         ("model_prefix_hit_ratio", "ratio", "Prompt tokens found in the engines' prefix caches."),
         ("model_prefill_load_ratio", "ratio", "Prompt tokens computed, of what the engines are known to manage."),
         ("model_requests:rate", "requests/s", "Answers of the model's engines, by status class.", "code"),
+        ("model_refusals:rate", "requests/s", "Requests for the model that the router refused, by status.", "status"),
+        ("model_truncated:rate", "answers/s", "Answers that engines broke off after they had begun."),
+        ("backend_model", "1", "Which backend of the edge serves the model.", "proxy"),
     ),
     *(series for noun, text in _LATENCIES for series in _latency("model", ("model",), noun, text)),
     *_latency(
@@ -239,7 +242,7 @@ HOSTS = (
         ("host_cpu_usage_ratio", "ratio", "CPU time that was used."),
         ("host_memory_available_ratio", "ratio", "Memory that programs could still get."),
         ("host_memory_available_bytes", "bytes", "Memory that programs could still get."),
-        ("host_clock_offset_seconds", "seconds", "The host's clock less Prometheus's, or less its time server's."),
+        ("host_clock_offset_seconds", "seconds", "The host's clock less that of Prometheus."),
         ("host_disk_read_bytes:rate", "bytes/s", "Bytes read from disks."),
         ("host_disk_written_bytes:rate", "bytes/s", "Bytes written to disks."),
         ("host_disk_free_ratio", "ratio", "Free space of a file system.", "mountpoint"),

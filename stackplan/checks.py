@@ -13,6 +13,7 @@ from stackplan.guard_checks import guard_problems
 from stackplan.model import Host
 from stackplan.observe_checks import observe_problems
 from stackplan.settings import Settings
+from stackplan.slo_checks import slo_problems
 
 PER_REQUEST_HEADERS = {"x-request-id", "x-correlation-id", "x-trace-id", "traceparent", "x-client-request-id"}
 SECRET_NAMES = {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "VLLM_API_KEY", "OPENAI_API_KEY"}
@@ -33,6 +34,7 @@ def cross_checks(settings: Settings, hosts: Sequence[Host]) -> list[str]:
         *_sizes(settings),
         *_kv_events(settings),
         *guard_problems(settings),
+        *slo_problems(settings),
         *grafana_problems(settings),
         *observe_problems(settings.observe),
         *_groups(hosts),

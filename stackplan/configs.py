@@ -141,14 +141,15 @@ def _endpoint(listen: Mapping[str, Any]) -> dict[str, Any]:
     return {"address": listen["address"], "port": listen["port"]}
 
 
-def _backend(model: Mapping[str, Any]) -> str:
+def backend(model: Mapping[str, Any]) -> str:
+    """The edge's name for a model's engines."""
     return f"model-{slug(model['name'])}"
 
 
 def _routed(model: Mapping[str, Any]) -> dict[str, Any]:
     """A model as the router knows it: other names only where there are some."""
     others = {"aliases": model["aliases"], "adapters": [adapter["name"] for adapter in model["adapters"]]}
-    return {"name": model["name"], "backend": _backend(model), **{key: names for key, names in others.items() if names}}
+    return {"name": model["name"], "backend": backend(model), **{key: names for key, names in others.items() if names}}
 
 
 def _of_model(plan: Plan, name: str) -> Iterable[Mapping[str, Any]]:
@@ -178,4 +179,4 @@ def _kv_feed(service: Mapping[str, Any]) -> dict[str, Any]:
 def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     servers = [{"name": s["name"], **_endpoint(s["ports"][0])} for s in _of_model(plan, model["name"])]
     names = [model["name"], *model["aliases"], *(adapter["name"] for adapter in model["adapters"])]
-    return {"name": model["name"], "names": names, "backend": _backend(model), "servers": servers}
+    return {"name": model["name"], "names": names, "backend": backend(model), "servers": servers}

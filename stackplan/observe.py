@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from observe.rules import rule_files
 from stackplan.alerts import alertmanager_config
+from stackplan.configs import backend
 from stackplan.grafana import grafana_files, grafana_secrets
 from stackplan.observe_services import NOBODY, SECRETS, alertmanager_secrets, prometheus_secrets
 from stackplan.observe_settings import Observe
@@ -36,11 +38,17 @@ def observe_configs(plan: Plan, host: str) -> dict[str, Any]:
     files: dict[str, Any] = {"config/prometheus/prometheus.yml": prometheus_config(plan, host)}
     for job, targets in prometheus_targets(plan, host).items():
         files[f"config/prometheus/targets/{job}.yml"] = targets
+    for name, rules in rule_files(plan, _backends(plan)).items():
+        files[f"config/prometheus/rules/{name}"] = rules
     return {
         **files,
         "config/alertmanager/alertmanager.yml": alertmanager_config(plan),
         **grafana_files(plan, host),
     }
+
+
+def _backends(plan: Plan) -> dict[str, str]:
+    return {model["name"]: backend(model) for model in plan["settings"]["models"]}
 
 
 def prometheus_config(plan: Plan, host: str) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field
 
 from stackplan import fields, images
 from stackplan.fields import AbsolutePath, Address, Count, Name, Port, Seconds, Section
+from stackplan.slo_settings import Slo
 
 Secret = Annotated[str, Field(pattern=fields.SECRET)]
 Url = Annotated[str, Field(pattern=fields.URL)]
@@ -138,3 +139,5 @@ class Observe(Section):
     remote_write: Annotated[list[RemoteWrite], Field(max_length=8)] = []
     alerts: Alerts = Alerts()
     grafana: Grafana = Grafana()
+    runbooks_url: Url | None = None
+    slo: Slo = Slo()

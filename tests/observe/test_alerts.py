@@ -1,0 +1,70 @@
+"""Every alert fires for what it is about, for nothing else, and goes when that is over."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from observe.rules import Alert, alert_groups, watch
+from tests.observe import promtool
+from tests.observe.cases import CASES, START, Case
+from tests.observe.healthy import HEALTHY
+
+ON = watch(promtool.plan(), promtool.BACKENDS)
+ALERTS = {
+    rule.name: rule
+    for groups in alert_groups(ON).values()
+    for group in groups
+    for rule in group.rules
+    if isinstance(rule, Alert)
+}
+FIRING = 'count by (alertname) (ALERTS{alertstate="firing"})'
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed; CI has it")
+
+
+def _firing(minutes: float, **counts: int) -> dict[str, Any]:
+    counted = {"Watchdog": 1, **counts}
+    return promtool.at(minutes, FIRING, {f'{{alertname="{name}"}}': count for name, count in counted.items() if count})
+
+
+def _labels(case: Case) -> dict[str, Any]:
+    severity = ALERTS[case.alert].severity
+    inner = ",".join(filter(None, (case.labels, f'alertname="{case.alert}",alertstate="firing",severity="{severity}"')))
+    asked = ",".join(filter(None, (f'alertname="{case.alert}",alertstate="firing"', case.labels)))
+    return promtool.at(case.fires, f"ALERTS{{{asked}}}", {f"ALERTS{{{inner}}}": 1})
+
+
+@needs_promtool
+@pytest.mark.parametrize("case", CASES, ids=[case.alert for case in CASES])
+def test_an_alert_fires_resolves_and_is_alone(case: Case, tmp_path: Path) -> None:
+    """Before the fault nothing fires, in it exactly this and what must come with it, after it nothing again."""
+    expected = {case.alert: case.count, **case.others} if case.count else dict(case.others)
+    asked = [_firing(START - 1), _firing(case.fires, **expected), _labels(case), _firing(case.quiet, **case.after)]
+    assert not promtool.complaints(promtool.write_rules(tmp_path, of_alerts=True), {**HEALTHY, **case.changed}, asked)
+
+
+def test_every_alert_has_a_case() -> None:
+    """No alert without a test that fires it."""
+    assert sorted(case.alert for case in CASES) == sorted(ALERTS)
+
+
+@pytest.mark.parametrize("alert", ALERTS.values(), ids=list(ALERTS))
+def test_an_alert_says_what_a_person_needs(alert: Alert) -> None:
+    """A summary without a full stop, a description with one, and of labels only such as the alert has."""
+    assert not alert.summary.endswith(".")
+    assert alert.description.endswith(".")
+    case = next(case for case in CASES if case.alert == alert.name)
+    used = set(re.findall(r"\$labels\.(\w+)", alert.summary + alert.description))
+    assert used <= {*re.findall(r"(\w+)=", case.labels), "severity"}
+
+
+@pytest.mark.parametrize("alert", ALERTS.values(), ids=list(ALERTS))
+def test_alerts_read_recorded_series_only(alert: Alert) -> None:
+    """But for what doubts that anything is recorded: Prometheus's and Alertmanager's own metrics."""
+    read = set(re.findall(r"[a-zA-Z_:][\w:]*(?=[{\[ ]|$)", re.sub(r'"[^"]*"', "", alert.expr)))
+    raw = {name for name in read if re.match(r"(vllm:|haproxy_|node_|DCGM_|ironrack_)", name)}
+    assert not raw
