@@ -31,10 +31,10 @@ def plan(**observe: Any) -> dict[str, Any]:
     return stackplan.plan(intent, hosts)
 
 
-def write_rules(folder: Path, *, of_alerts: bool = False) -> list[Path]:
-    """The rule files of the plan, in this folder; with `of_alerts` only what alerts are made of, in the same order."""
+def write_rules(folder: Path, *, only: str = "", of_alerts: bool = False) -> list[Path]:
+    """The rules of the plan in this folder: all, those of one file, or those that alerts are made of."""
     files = rule_files(plan(), BACKENDS)
-    groups = [group for content in files.values() for group in content["groups"]]
+    groups = [group for name, content in files.items() if only in ("", name) for group in content["groups"]]
     if of_alerts:
         read = _read_by_alerts([rule for group in groups for rule in group["rules"]])
         for group in groups:

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
+from observe.dashboards.links import page
 from observe.rules import Alert, alert_groups, watch
 from tests.observe import promtool
 from tests.observe.cases import CASES, START, Case
 from tests.observe.healthy import HEALTHY
 
+ROOT = Path(__file__).resolve().parents[2]
 ON = watch(promtool.plan(), promtool.BACKENDS)
 ALERTS = {
     rule.name: rule
@@ -50,6 +52,12 @@ def test_an_alert_fires_resolves_and_is_alone(case: Case, tmp_path: Path) -> Non
 def test_every_alert_has_a_case() -> None:
     """No alert without a test that fires it."""
     assert sorted(case.alert for case in CASES) == sorted(ALERTS)
+
+
+def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
+    """docs/runbooks holds one page for each alert, and none for others."""
+    pages = {path.name for path in (ROOT / "docs/runbooks").glob("*.md")} - {"README.md"}
+    assert pages == {page(name) for name in ALERTS}
 
 
 @pytest.mark.parametrize("alert", ALERTS.values(), ids=list(ALERTS))
