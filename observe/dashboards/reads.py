@@ -25,6 +25,7 @@ EVENTS = {
     "ironrack:queue_seconds:quantile": _WAITS,
     "ironrack:engine_truncated:rate": _BROKEN,
     "ironrack:model_truncated:rate": _BROKEN,
+    "ironrack:model_refusals:rate": _REFUSED,
     "ironrack:engine_aborted:rate": _LEFT,
     "ironrack:engine_eject_reason": _EJECTED,
     "ironrack:refusals:rate": _REFUSED,

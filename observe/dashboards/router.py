@@ -249,6 +249,23 @@ _OUTCOMES = Row(
             "reqps",
             [ask('ironrack:engine_aborted:rate{engine=~"$engine"}', "{{engine}}")],
         ),
+        Panel(
+            504,
+            "Refused, by model",
+            "All of one model with 503: it has no engine left. What clients call by a name of nobody has no model.",
+            "reqps",
+            [ask('ironrack:model_refusals:rate{model=~"$model"}', "{{model}} {{status}}")],
+            width=12,
+        ),
+        Panel(
+            505,
+            "Broken off, by model",
+            "Answers that did not end, of all engines of a model.",
+            "ops",
+            [ask('ironrack:model_truncated:rate{model=~"$model"}', "{{model}}")],
+            steps=over(0.01, 0.1),
+            width=12,
+        ),
     ],
 )
 

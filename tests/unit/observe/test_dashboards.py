@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import stackplan
 from observe.dashboards import __main__ as command
 from observe.dashboards import render
 from observe.dashboards.boards import BOARDS, files
@@ -17,6 +18,7 @@ from observe.dashboards.links import explained, page, panel_path
 from observe.dashboards.model import UNITS, Query
 from observe.dashboards.reads import BUILT_IN, VARIABLES, known, needs, query_needs, series_of
 from observe.dashboards.schema import problems
+from observe.rules import alert_groups, watch
 from observe.series import ALL, NAMES
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -30,6 +32,12 @@ BOUNDED = {
 }
 UNIT_OF = {"ratio": "percentunit", "seconds": "s", "bytes": "bytes", "bytes/s": "binBps", "°C": "celsius"}
 UNIT_OF |= {"W": "watt", "Hz": "hertz", "tokens/s": "suffix: tokens/s", "tokens": "suffix: tokens"}
+
+
+PLAN = stackplan.plan(
+    {"stack_models": [{"name": "m", "source": "/m"}]},
+    [{"name": "h", "groups": ["edge", "engines", "observe"], "gpus": 1}],
+)
 
 
 def _labels(query: Query) -> set[str]:
@@ -118,7 +126,9 @@ def test_panels_use_choices_that_their_dashboard_offers() -> None:
 def test_every_series_for_people_is_on_a_dashboard() -> None:
     """What is recorded and shown nowhere costs and helps nobody; buckets and inputs of other rules aside."""
     shown = {name for *_, query in QUERIES for name in series_of(query.expr)}
-    inputs = re.compile(r":bucket_rate$|affinity_(returning|hits):|slo_bad:|engine_state$|config_age|available_bytes$")
+    inputs = re.compile(
+        r":bucket_rate$|affinity_(returning|hits):|slo_bad:|engine_state$|backend_model$|config_age|available_bytes$"
+    )
     assert not [series.name for series in ALL if series.name not in shown and not inputs.search(series.name)]
 
 
@@ -126,6 +136,8 @@ def test_alert_leads_to_one_panel_and_its_runbook() -> None:
     """Each alert is explained once, at an address that carries the alert's labels along."""
     counted = Counter(alert for _, panel in PANELS for alert in panel.alerts)
     assert set(counted.values()) == {1}
+    groups = [group for found in alert_groups(watch(PLAN, {"m": "model-m"})).values() for group in found]
+    assert set(counted) == {rule.name for group in groups for rule in group.rules}
     assert panel_path("EngineFrozen").startswith("/d/ironrack-engine?viewPanel=101{{ with $labels.model }}&var-model=")
     assert panel_path("Nonsense") == ""
     board, panel = explained()["DiskFull"]
