@@ -13,6 +13,11 @@ KEPT = "kept"  # the receiver that tells nobody: alerts are seen in Alertmanager
 WATCHDOG = "Watchdog"  # the alert that always fires
 HOST_DOWN = "HostDown"
 _GROUP = ["alertname", "host", "model"]
+# The worse alert, the one that it makes superfluous, and what both must be about.
+_WORSE = (
+    ("ErrorBudgetBurningFast", "ErrorBudgetBurningSlowly", ["model", "slo"]),
+    ("DiskFull", "DiskFilling", ["host", "mountpoint"]),
+)
 _TITLE = (
     '{{ if eq .Status "resolved" }}Over{{ else }}{{ .CommonLabels.severity | toUpper }}{{ end }}: '
     "{{ .CommonLabels.alertname }}{{ with .CommonLabels.model }} {{ . }}{{ end }}"
@@ -65,18 +70,17 @@ def _route(receiver: Mapping[str, Any], severities: list[str]) -> dict[str, Any]
 
 
 def _inhibitions() -> list[dict[str, Any]]:
-    """A host that is gone explains all that is missing of it; what is critical need not be said as a warning, too."""
+    """A host that is gone explains all that is missing of it; what is said at its worst need not be said mildly."""
     return [
         {
             "source_matchers": [f'alertname="{HOST_DOWN}"'],
             "target_matchers": [f'alertname!="{HOST_DOWN}"', 'severity=~"critical|warning|info"'],
             "equal": ["host"],
         },
-        {
-            "source_matchers": ['severity="critical"'],
-            "target_matchers": ['severity=~"warning|info"'],
-            "equal": ["alertname", "host", "service", "model"],
-        },
+        *(
+            {"source_matchers": [f'alertname="{worse}"'], "target_matchers": [f'alertname="{mild}"'], "equal": same}
+            for worse, mild, same in _WORSE
+        ),
     ]
 
 

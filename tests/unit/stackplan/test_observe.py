@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -126,6 +127,37 @@ def test_every_receiver_hears_what_it_asked_for() -> None:
         ("webhook-pager", None),
     ]
     assert all(route["continue"] for route in routes)
+
+
+@pytest.mark.parametrize(
+    ("labels", "receivers"),
+    [
+        (["alertname=EngineFrozen", "severity=critical"], "mail,slack,webhook-pager"),
+        (["alertname=KvCacheSaturated", "severity=warning"], "mail,webhook-pager"),
+        (["alertname=Watchdog", "severity=none"], "watchdog"),
+    ],
+)
+def test_alertmanager_itself_sends_each_alert_where_it_belongs(
+    labels: list[str], receivers: str, tmp_path: Path
+) -> None:
+    """Its own tool says who would be told."""
+    if not shutil.which("amtool"):
+        pytest.skip("amtool is missing (scripts/bootstrap test installs it)")
+    path = tmp_path / "alertmanager.yml"
+    path.write_text(yaml.safe_dump(_config(EVERYTHING, "alertmanager/alertmanager.yml")))
+    command = ["amtool", "config", "routes", "test", f"--config.file={path}", *labels]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() == receivers
+
+
+def test_what_is_superfluous_is_an_alert_that_exists() -> None:
+    """An alert that was renamed would be inhibited no longer, and nobody would notice."""
+    files = stackplan.observe_configs(stackplan.plan(intent(), one_host()), "box")
+    rules = [
+        rule for path, data in files.items() if "/rules/" in path for group in data["groups"] for rule in group["rules"]
+    ]
+    known = {rule["alert"] for rule in rules if "alert" in rule}
+    named = json.dumps(files["config/alertmanager/alertmanager.yml"])
+    assert set(re.findall(r'alertname!?=\\"([A-Za-z]+)', named)) <= known
 
 
 def test_a_sign_of_life_is_due_before_its_turn() -> None:
