@@ -202,3 +202,13 @@ def test_panel_without_its_hardware_says_so() -> None:
     [drawn] = [each for each in data["panels"] if each["id"] == 105]
     assert drawn["fieldConfig"]["defaults"]["noValue"] == "needs an NVIDIA GPU"
     assert not query_needs(BOARDS[0].rows[0].panels[0].queries[0])
+
+
+def test_links_of_dashboards_lead_somewhere() -> None:
+    """A panel's link is a runbook that is there, as a page and as a panel; dashboards list each other by one tag."""
+    texts = {path.name: json.loads(path.read_text()) for path in command.FOLDER.glob("*.json")}
+    known = {f"/d/{data['uid']}?viewPanel={panel['id']}" for data in texts.values() for panel in data["panels"]}
+    for name, data in texts.items():
+        assert data["tags"] == data["links"][0]["tags"] == ["ironrack"], name
+        assert {link["url"] for panel in data["panels"] for link in panel.get("links", [])} <= known, name
+    assert not [alert for alert in explained() if not (ROOT / "docs" / "runbooks" / page(alert)).exists()]
