@@ -15,6 +15,7 @@ SOURCES = [
     "ansible.cfg",
     "inventories/common",
     "inventories/demo",
+    "observe",
     "playbooks",
     "pyproject.toml",
     "roles",
