@@ -23,7 +23,7 @@ _METRICS = b"# TYPE toy_up gauge\ntoy_up 1\n"
 
 @dataclass
 class Hooks:
-    """An HTTP server that keeps every JSON body it was posted: (path, authorization, body)."""
+    """An HTTP server that keeps what it was posted: (path, authorization, body); of what is no JSON the length."""
 
     port: int
     heard: list[tuple[str, str, dict[str, Any]]] = field(default_factory=list)
@@ -41,7 +41,8 @@ def hooks() -> Iterator[Hooks]:
 
     class Handler(_Quiet):
         def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            octets = self.rfile.read(int(self.headers["content-length"]))
+            body = json.loads(octets) if "json" in self.headers["content-type"] else {"octets": len(octets)}
             found.heard.append((self.path, self.headers.get("authorization", ""), body))
             self.reply(200, b"ok")
 

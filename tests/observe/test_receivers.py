@@ -130,6 +130,19 @@ def test_a_host_that_is_gone_is_told_once(tmp_path: Path) -> None:
         wait_until(lambda: _inhibited(live) == {("EngineFrozen", "gpu-1")}, "one alert is inhibited", 15)
 
 
+def test_samples_reach_another_store_with_its_token(tmp_path: Path) -> None:
+    """Remote write sends them along, and its token comes from a file."""
+    with hooks() as store:
+        remote = {"name": "store", "url": f"http://127.0.0.1:{store.port}/write", "token_secret": "store-token"}
+        with observing(tmp_path, {"remote_write": [remote]}, secrets={"store-token": "store secret"}) as live:
+            live.targets("prometheus", prometheus=f"127.0.0.1:{live.ports['prometheus']}")
+            live.prometheus.start()
+            wait_until(lambda: bool(store.heard), "samples arrive", 40)
+        path, login, body = store.heard[0]
+        assert (path, login) == ("/write", "Bearer store secret")
+        assert body["octets"] > 0
+
+
 def test_with_a_login_nobody_else_looks_and_everything_works(tmp_path: Path) -> None:
     """Both pages ask for the password; Prometheus scrapes itself and Alertmanager, and hands its alerts over."""
     login = {"username": "ops", "password_hash": HASH}
