@@ -5,6 +5,7 @@ Everything here is a pure function of its arguments: no files, no network, no An
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, router_config, router_configs
+from stackplan.gpu_hosts import gpu_counters
 from stackplan.grafana import grafana_boards
 from stackplan.guard import edge_secrets
 from stackplan.observe import observe_configs, observe_secrets
@@ -16,6 +17,7 @@ __all__ = [
     "compose_project",
     "edge_config",
     "edge_secrets",
+    "gpu_counters",
     "grafana_boards",
     "observe_configs",
     "observe_secrets",

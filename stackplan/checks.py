@@ -122,6 +122,7 @@ def _images(settings: Settings) -> Iterator[str]:
         ("stack_observe.prometheus_image", settings.observe.prometheus_image),
         ("stack_observe.alertmanager_image", settings.observe.alertmanager_image),
         ("stack_observe.node_exporter_image", settings.observe.node_exporter_image),
+        ("stack_observe.gpu_exporter_image", settings.observe.gpu_exporter_image),
     ]
     own = [(f"stack_models[{i}].image", m.image or "") for i, m in enumerate(settings.models)]
     named += [(where, image) for where, image in own if image != settings.engines.image]

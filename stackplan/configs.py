@@ -164,7 +164,16 @@ def _engine(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
         "model": model["name"],
         "prefill_tokens_per_second": model["prefill_tokens_per_second"],
         **_kv_feed(service),
+        **_watched(plan, service),
     }
+
+
+def _watched(plan: Plan, service: Mapping[str, Any]) -> dict[str, Any]:
+    """Who knows the GPUs of an engine; nothing where nobody watches them."""
+    watch = plan["gpu_watch"].get(service["host"])
+    if not watch or not service["gpus"]:
+        return {}
+    return {"gpus": service["gpus"], "gpu_watch": f"http://{watch['address']}:{watch['port']}"}
 
 
 def _kv_feed(service: Mapping[str, Any]) -> dict[str, Any]:

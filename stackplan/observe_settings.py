@@ -118,6 +118,7 @@ class Observe(Section):
     prometheus_image: str = images.PROMETHEUS
     alertmanager_image: str = images.ALERTMANAGER
     node_exporter_image: str = images.NODE_EXPORTER
+    gpu_exporter_image: str = images.GPU_EXPORTER
     prometheus_address: Address | None = None
     prometheus_port: Port = 9090
     prometheus_url: Url | None = None

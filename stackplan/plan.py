@@ -9,6 +9,7 @@ from typing import Any
 from stackplan.checks import cross_checks
 from stackplan.derive import derive
 from stackplan.firewall import firewall
+from stackplan.gpu_hosts import gpu_watch, gpu_watch_rules
 from stackplan.ground import Ground
 from stackplan.model import LOOPBACK, Host, Service
 from stackplan.names import unknown_names
@@ -39,7 +40,7 @@ def problems(
 
 
 def plan(intent: Mapping[str, Any], hosts: Sequence[Mapping[str, Any]], root: str = ROOT) -> dict[str, Any]:
-    """The plan as plain data: `settings`, `hosts`, `services` (in starting order) and `firewall` (by host).
+    """The plan as plain data: `settings`, `hosts`, `services` in starting order, `firewall` and `gpu_watch` by host.
 
     Raises PlanError with every mistake of `intent` and `hosts`.
     """
@@ -47,12 +48,15 @@ def plan(intent: Mapping[str, Any], hosts: Sequence[Mapping[str, Any]], root: st
     built, clashes = _built(settings, machines, root)
     if found or clashes:
         raise PlanError([*found, *clashes])
+    watched = gpu_watch(settings, machines)
+    rules = firewall(machines, built)
     return {
         "root": root,
         "settings": settings.model_dump(mode="json"),
         "hosts": [{**asdict(host), "groups": [g for g in GROUPS if g in host.groups]} for host in machines],
         "services": [_plain(service) for service in built],
-        "firewall": firewall(machines, built),
+        "firewall": {host: [*mine, *gpu_watch_rules(watched, host)] for host, mine in rules.items()},
+        "gpu_watch": watched,
     }
 
 

@@ -13,6 +13,7 @@ import yaml
 
 from stackplan.compose import compose_project
 from stackplan.configs import edge_config, router_configs
+from stackplan.gpu_hosts import counters
 from stackplan.observe import observe_configs
 
 _EDGE = ("haproxy.cfg", "spoe.cfg")
@@ -28,6 +29,8 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     for name, config in router_configs(plan, host).items():
         files[f"config/{name}/router.yml"] = _text(header, config)
     files |= {path: _text(header, data) for path, data in observe_configs(plan, host).items()}
+    if "gpu_exporter" in kinds:
+        files["config/gpu-exporter/counters.csv"] = counters()
     if "edge" in kinds:
         environment = _environment(templates)
         for name in _EDGE:

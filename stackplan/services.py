@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from stackplan import engines as vllm
 from stackplan import images
 from stackplan.derive import slug
+from stackplan.gpu_hosts import gpu_exporter, gpu_hosts
 from stackplan.grafana import grafanas
 from stackplan.ground import ALL, GRACE_SECONDS, Ground, python_get, reachable, wget
 from stackplan.guard import SECRETS, uses_tls
@@ -31,6 +32,7 @@ def services(ground: Ground, replicas: Sequence[Replica]) -> list[Service]:
         *(prometheus(ground, host) for host in observers),
         *(alertmanager(ground, host) for host in observers),
         *(node_exporter(ground, host) for host in watched),
+        *(gpu_exporter(ground, host) for host in gpu_hosts(ground.settings, watched)),
         *grafanas(ground.settings, observers, ground.root),
     ]
 

@@ -62,6 +62,8 @@ class Engines(Section):
 
     device: Literal["gpu", "cpu"] = "gpu"
     gpu_injection: Literal["cdi", "runtime"] = "cdi"
+    gpu_watch: bool = True
+    gpu_watch_port: Port = 9401
     image: str | None = None
     base_port: Port = 8101
     kv_events_base_port: Port = 8601

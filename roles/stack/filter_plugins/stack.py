@@ -45,5 +45,6 @@ class FilterModule:
             "stack_grafana_boards": _of_plain(stackplan.grafana_boards),
             "stack_observe_configs": _of_plain(stackplan.observe_configs),
             "stack_observe_secrets": _of_plain(stackplan.observe_secrets),
+            "stack_gpu_counters": _of_plain(stackplan.gpu_counters),
             "stack_compose_project": _of_plain(stackplan.compose_project),
         }

@@ -29,7 +29,16 @@ def test_plan_is_plain_data() -> None:
 def test_services_come_in_starting_order() -> None:
     """Engines before the router, the router before the edge, then what observes them."""
     kinds = [service["kind"] for service in stackplan.plan(intent(), one_host())["services"]]
-    assert kinds == ["engine", "engine", "router", "edge", "prometheus", "alertmanager", "node_exporter"]
+    assert kinds == [
+        "engine",
+        "engine",
+        "router",
+        "edge",
+        "prometheus",
+        "alertmanager",
+        "node_exporter",
+        "gpu_exporter",
+    ]
 
 
 def test_gpus_come_through_the_hook_where_the_runtime_injects_them() -> None:
