@@ -80,7 +80,7 @@ def function(folder: Path) -> str:
 
 def packages(listing: str) -> list[str]:
     """Lines of dpkg's listing that are about drivers and kernels."""
-    return [line for line in listing.splitlines() if WANTED.search(line) and line.count(" ") == 2]
+    return [line for line in listing.splitlines() if WANTED.search(line) and len(line.split()) == 3]
 
 
 def module_version(proc: str) -> str:
