@@ -81,7 +81,9 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         return Plan(Verdict.REFUSED, "", hardware.summary, hardware.fabric, problems=found)
     packages = choose(state.platform, intent.package_source, version, modules, hardware.fabric)
     install, remove = _install(state, intent, version, packages), _remove(state, intent, version, modules)
-    case = Case(state, intent, hardware, version, modules, remove, bool(install or remove))
+    changes = bool(install or remove)
+    reboot = _reboot(state, version, modules, changes=changes)
+    case = Case(state, intent, hardware, version, modules, remove, changes, reboot and intent.reboot)
     found = tuple(blocked(case))
     return Plan(
         _verdict(state, case, found),
@@ -96,7 +98,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         _unhold(state, packages, case),
         _services(intent, hardware),
         ("ib_umad",) if hardware.fabric is Fabric.NVLINK5 else (),
-        _reboot(state, version, case, modules),
+        reboot,
         found,
         apt.key_url(state.platform, intent),
         apt.sources(state.platform, intent),
@@ -184,13 +186,13 @@ def _services(intent: Intent, hardware: Hardware) -> tuple[str, ...]:
     return (*(("nvidia-persistenced",) if intent.persistence else ()), *fabric)
 
 
-def _reboot(state: State, version: Version, case: Case, modules: Modules) -> bool:
+def _reboot(state: State, version: Version, modules: Modules, *, changes: bool) -> bool:
     """Whether what is loaded now keeps the new driver out."""
     if state.nouveau:
         return True
     if not state.loaded:
         return False
-    return case.changes or not version.met_by(state.loaded) or state.loaded_open != (modules is Modules.OPEN)
+    return changes or not version.met_by(state.loaded) or state.loaded_open != (modules is Modules.OPEN)
 
 
 def as_dict(decided: Plan) -> dict[str, Any]:

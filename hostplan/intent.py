@@ -29,6 +29,7 @@ class Intent:
     hold_kernel: bool = True
     clean_broken: bool = False
     secure_boot: str = "refuse"
+    reboot: bool = False
     change_with_engines: bool = False
     persistence: bool = True
     free_space_mib: int = 4096

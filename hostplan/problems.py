@@ -30,6 +30,7 @@ class Case:
     modules: Modules | None
     remove: tuple[Package, ...] = ()
     changes: bool = False  # whether packages would be installed or removed
+    restart: bool = False  # whether the host would be restarted
 
 
 def unfit(case: Case) -> Iterator[str]:
@@ -153,13 +154,16 @@ def _secure_boot(case: Case) -> Iterator[str]:
 
 
 def _busy(case: Case) -> Iterator[str]:
+    if case.state.engines and (case.restart or (case.changes and not case.intent.change_with_engines)):
+        what, way = "host would be restarted", ""
+        if not case.restart:
+            what, way = "driver would change", ", or set gpu_driver_change_with_engines: true"
+        yield (
+            f"{', '.join(case.state.engines)} run while the {what}: drain and stop them "
+            f"(docs/operations/driver-upgrade.md){way}"
+        )
     if not case.changes:
         return
-    if case.state.engines and not case.intent.change_with_engines:
-        yield (
-            f"{', '.join(case.state.engines)} run while the driver would change: drain and stop them "
-            "(docs/operations/driver-upgrade.md), or set gpu_driver_change_with_engines: true"
-        )
     for path, free in sorted(case.state.free_mib.items()):
         need = case.intent.free_space_mib if path != "/boot" else 256
         if free < need:

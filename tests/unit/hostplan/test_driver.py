@@ -219,6 +219,15 @@ def test_running_engines_are_no_obstacle_to_doing_nothing() -> None:
     assert planned("h200", {"engines": ["engine-a"], "free_mib": {"/var": 1}}).verdict is Verdict.CURRENT
 
 
+def test_host_is_never_restarted_under_engines() -> None:
+    """Not even where the driver may change under them: a restart ends their answers."""
+    stale = {"engines": ["engine-a"], "loaded": "580.65.06"}
+    asked: dict[str, Any] = {"version": "580.95.05", "change_with_engines": True}
+    assert planned("h200", stale, **asked).reboot
+    assert not planned("h200", stale, **asked).problems
+    assert "engine-a run while the host would be restarted" in planned("h200", stale, reboot=True, **asked).problems[0]
+
+
 def test_secure_boot_is_no_obstacle_where_the_distribution_signs() -> None:
     """Ubuntu's own packages carry signed modules for the running kernel."""
     assert planned("h100-hgx").verdict is Verdict.INSTALL
