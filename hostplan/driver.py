@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -64,13 +64,21 @@ def plan(state: State, intent: Intent) -> Plan:
     kept = _kept(state, intent)
     if kept:
         return Plan(Verdict.VENDOR, kept, hardware.summary, hardware.fabric)
-    return _decide(state, intent, hardware)
+    source = "upstream" if intent.package_source == "auto" else intent.package_source
+    return _decide(state, replace(intent, package_source=source), hardware)
 
 
 def _kept(state: State, intent: Intent) -> str:
     if state.vendor_system:
         return f"{state.vendor_system} brings and updates its own driver"
-    return "gpu_driver_package_source is `present`" if intent.package_source == "present" else ""
+    if intent.package_source == "present":
+        return "gpu_driver_package_source is `present`"
+    # A driver that works and that somebody else installed is theirs until they say otherwise.
+    if intent.package_source == "auto" and state.loaded and not state.ours:
+        return (
+            f"driver {state.loaded} is somebody else's: set gpu_driver_package_source to have it kept by this project"
+        )
+    return ""
 
 
 def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:

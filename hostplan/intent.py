@@ -14,7 +14,7 @@ class Intent:
     """Defaults are those of the role `gpu_driver`, whose variables carry these names after its own."""
 
     version: str = "580"
-    package_source: str = "upstream"
+    package_source: str = "auto"
     upstream_url: str = NVIDIA_URL
     from_bundle: bool = False
     mirror_url: str = ""

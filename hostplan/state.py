@@ -20,6 +20,7 @@ class State:
     packages: tuple[Package, ...]
     holds: frozenset[str]  # packages somebody put on hold
     own_holds: frozenset[str]  # those of them that this project did
+    ours: bool  # whether this project prepared the host before
     loaded: str  # version of the kernel module in use
     loaded_open: bool
     nouveau: bool
@@ -40,6 +41,7 @@ class State:
             tuple(Package.of(line) for line in said.get("packages", ())),
             frozenset(said.get("holds", ())),
             frozenset(said.get("own_holds", ())),
+            bool(said.get("ours", said.get("own_holds"))),
             str(said.get("loaded", "")),
             bool(said.get("loaded_open", False)),
             bool(said.get("nouveau", False)),

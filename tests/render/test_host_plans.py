@@ -16,7 +16,7 @@ def test_plan_of_every_recorded_host_is_printed_as_a_table() -> None:
     """The verdicts are those of the plan, the names of packages stand below, and no task asked a host."""
     bin_ = ROOT / ".venv" / "bin"
     env = os.environ | {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PATH": f"{bin_}:{os.environ['PATH']}"}
-    argv = [bin_ / "ansible-playbook", "-i", "tests/fixtures/hosts", "playbooks/check.yml", "--tags", "plan"]
+    argv = [str(bin_ / "ansible-playbook"), "-i", "tests/fixtures/hosts", "playbooks/check.yml", "--tags", "plan"]
     done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in NAMES:

@@ -28,6 +28,7 @@ pci: {description: "PCI functions as C(slot class vendor:device subsystem).", ty
 packages: {description: "Packages of drivers and kernels as C(name version status).", type: list, returned: always}
 holds: {description: Packages on hold., type: list, returned: always}
 own_holds: {description: Packages this role put on hold., type: list, returned: always}
+ours: {description: Whether this role prepared the host before., type: bool, returned: always}
 loaded: {description: Version of the kernel module in use., type: str, returned: always}
 loaded_open: {description: Whether that is the open build., type: bool, returned: always}
 nouveau: {description: Whether nouveau is loaded., type: bool, returned: always}
@@ -135,6 +136,7 @@ def state(root: Path, pci_root: Path, engine_filter: str, held_path: Path) -> di
         "packages": packages(ask("dpkg-query", "-W", "-f=${Package} ${Version} ${db:Status-Status}\n")),
         "holds": ask("apt-mark", "showhold").split(),
         "own_holds": text(held_path).split(),
+        "ours": held_path.exists(),
         "loaded": module_version(proc),
         "loaded_open": "Open Kernel Module" in proc,
         "nouveau": (root / "sys/module/nouveau").is_dir(),

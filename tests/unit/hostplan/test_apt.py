@@ -79,34 +79,39 @@ def apt(tmp_path: Path) -> Apt:
 @pytest.mark.parametrize(("version", "expected"), [("580", "580.95.05-1"), ("580.65.06", "580.65.06-1")])
 def test_pins_allow_the_branch_or_release_asked_for_and_no_other(apt: Apt, version: str, expected: str) -> None:
     """The container tools have names that begin alike and are left alone."""
-    found = apt.candidates(preferences(DEBIAN, Intent(version=version)))
+    found = apt.candidates(preferences(DEBIAN, Intent(version=version, package_source="upstream")))
     assert {found[name] for name in NAMES[:3]} == {expected}
     assert {found[name] for name in NAMES[3:]} == {"590.44.01-1"}
 
 
 def test_branch_that_nobody_offers_is_installed_by_nothing(apt: Apt) -> None:
     """A typing mistake must not fall back to the newest."""
-    assert apt.candidates(preferences(DEBIAN, Intent(version="555")))["nvidia-driver-cuda"] == "(none)"
+    assert (
+        apt.candidates(preferences(DEBIAN, Intent(version="555", package_source="upstream")))["nvidia-driver-cuda"]
+        == "(none)"
+    )
 
 
 def test_packages_of_the_distribution_give_way_to_the_source_asked_for(apt: Apt) -> None:
     """One repository is chosen, even when the other has a newer release of the branch."""
     apt.offer("Debian", ("580.142.01-1",))
     apt.run("apt-get", "update")
-    assert apt.candidates(preferences(DEBIAN, Intent()))["libcuda1"] == "580.95.05-1"
+    assert apt.candidates(preferences(DEBIAN, Intent(package_source="upstream")))["libcuda1"] == "580.95.05-1"
     assert apt.candidates(preferences(DEBIAN, Intent(package_source="mirror")))["libcuda1"] == "580.142.01-1"
 
 
 def test_sources_name_repository_and_key_of_the_system() -> None:
     """Debian needs contrib beside NVIDIA's repository, Ubuntu nothing, and Debian 13's key is another."""
     assert "URIs: https://developer.download.nvidia.com/compute/cuda/repos/debian12/x86_64\n" in sources(
-        DEBIAN, Intent()
+        DEBIAN, Intent(package_source="upstream")
     )
-    assert "Components: contrib\n" in sources(DEBIAN, Intent())
-    assert "ubuntu2404/sbsa\nSuites: /\n" in sources(UBUNTU, Intent())
+    assert "Components: contrib\n" in sources(DEBIAN, Intent(package_source="upstream"))
+    assert "ubuntu2404/sbsa\nSuites: /\n" in sources(UBUNTU, Intent(package_source="upstream"))
     assert sources(UBUNTU, Intent(package_source="distro")) == ""
     assert "non-free-firmware" in sources(DEBIAN, Intent(package_source="distro"))
-    assert key_url(Platform("Debian", "13", "6.12"), Intent()).endswith("debian13/x86_64/8793F200.pub")
+    assert key_url(Platform("Debian", "13", "6.12"), Intent(package_source="upstream")).endswith(
+        "debian13/x86_64/8793F200.pub"
+    )
     assert key_url(DEBIAN, Intent(package_source="distro")) == ""
 
 
@@ -123,7 +128,10 @@ def test_mirror_is_signed_or_said_to_be_trusted() -> None:
 
 def test_bundle_needs_no_source_and_no_key() -> None:
     """Its repository is known to apt already, and there is no network to ask."""
-    assert (sources(DEBIAN, Intent(from_bundle=True)), key_url(DEBIAN, Intent(from_bundle=True))) == ("", "")
+    assert (
+        sources(DEBIAN, Intent(package_source="upstream", from_bundle=True)),
+        key_url(DEBIAN, Intent(package_source="upstream", from_bundle=True)),
+    ) == ("", "")
 
 
 def test_unattended_upgrades_leave_kernel_alone_by_policy(tmp_path: Path) -> None:

@@ -219,6 +219,16 @@ def test_running_engines_are_no_obstacle_to_doing_nothing() -> None:
     assert planned("h200", {"engines": ["engine-a"], "free_mib": {"/var": 1}}).verdict is Verdict.CURRENT
 
 
+def test_driver_of_somebody_else_is_theirs_until_they_say_otherwise() -> None:
+    """A host that served before this project came keeps what it has; one that this role prepared is kept in order."""
+    found = {"loaded": "570.195.03", "packages": ["nvidia-driver-cuda 570.195.03-1"]}
+    kept = planned("l4", found)
+    assert (kept.verdict, kept.install) == (Verdict.VENDOR, ())
+    assert "gpu_driver_package_source" in kept.reason
+    assert planned("l4", found, package_source="upstream").verdict is Verdict.CHANGE
+    assert planned("l4", found | {"ours": True}).verdict is Verdict.CHANGE
+
+
 def test_host_is_never_restarted_under_engines() -> None:
     """Not even where the driver may change under them: a restart ends their answers."""
     stale = {"engines": ["engine-a"], "loaded": "580.65.06"}
@@ -243,7 +253,7 @@ def test_foreign_files_that_name_nvidias_repository_are_refused() -> None:
 
 def test_driver_without_packages_is_refused() -> None:
     """NVIDIA's .run file and packages write over each other."""
-    assert "nvidia-uninstall" in planned("l4", {"runfile": True, "loaded": "550.54.15"}).problems[0]
+    assert "nvidia-uninstall" in planned("l4", {"runfile": True}, package_source="upstream").problems[0]
 
 
 def test_container_tools_are_no_driver() -> None:

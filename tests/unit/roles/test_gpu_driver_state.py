@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hostplan import from_lines, from_sysfs
+from hostplan import State, from_lines, from_sysfs
 from roles.gpu_driver.library import gpu_driver_state as state
 from tests.support import gpu_hosts
 
@@ -96,5 +96,5 @@ def test_every_answer_of_the_module_is_one_the_plan_takes(tmp_path: Path) -> Non
     """Module and plan agree on names."""
     said = state.state(tmp_path, tmp_path / "pci", "name=^none$", tmp_path / "held")
     facts = {"distribution": "Debian", "distribution_version": "12.12", "kernel": "6.1", "architecture": "x86_64"}
-    seen = gpu_hosts.State.of(said, facts)
+    seen = State.of(said, facts)
     assert (seen.devices, seen.loaded, seen.vendor_system) == ((), "", "")
