@@ -20,6 +20,7 @@ from grafana_foundation_sdk.cog import builder as cog
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import common as commons
 from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
 from observe.dashboards.links import runbook
 from observe.dashboards.model import Board, Panel, Query, Row, Step, Variable
@@ -142,14 +143,16 @@ def _common(builder: Any, panel: Panel) -> Any:
         builder = builder.no_value(f"needs {missing}")
     if panel.decimals is not None:
         builder = builder.decimals(panel.decimals)
+    instant = panel.kind in {"stat", "bars", "table"}
     for at, query in enumerate(panel.queries):
-        builder = builder.with_target(_target(query, at, instant=panel.kind in {"stat", "bars", "table"}))
+        builder = builder.with_target(_target(query, at, instant, table=panel.kind == "table"))
     return builder
 
 
-def _target(query: Query, at: int, instant: bool) -> prometheus.Dataquery:
+def _target(query: Query, at: int, instant: bool, table: bool) -> prometheus.Dataquery:
     found = prometheus.Dataquery().ref_id(chr(ord("A") + at)).datasource(DATASOURCE).expr(query.expr)
-    return (found.instant() if instant else found.range()).legend_format(query.legend or "__auto")
+    found = (found.instant() if instant else found.range()).legend_format(query.legend or "__auto")
+    return found.format(PromQueryFormat.TABLE) if table else found
 
 
 def _thresholds(steps: Sequence[Step]) -> dashboard.ThresholdsConfig:
@@ -218,11 +221,9 @@ def _states(panel: Panel) -> cog.Builder[models.Panel]:
 
 
 def _table(panel: Panel) -> cog.Builder[models.Panel]:
-    shown = models.DataTransformerConfig(id_val="labelsToFields", options={"mode": "columns"})
-    merged = models.DataTransformerConfig(id_val="merge", options={})
     hidden = dict.fromkeys(("Time", "__name__", "alertstate", "instance", "job"), True)
     tidy = models.DataTransformerConfig(id_val="organize", options={"excludeByName": hidden})
-    built: cog.Builder[models.Panel] = _common(table.Panel(), panel).transformations([shown, merged, tidy])
+    built: cog.Builder[models.Panel] = _common(table.Panel(), panel).transformations([tidy])
     return built
 
 
