@@ -23,7 +23,9 @@ def questions(plan: Plan, host: str) -> dict[str, Any]:
         "models": list(dict.fromkeys(model_of(plan, service)["source"] for service in engines(plan, host))),
         "cache_directory": cache,
         "peers": peers(plan, host),
-        "urls": [*(f"https://{name}/v2/" for name in registries(mine)), *hubs(plan, host)],
+        "urls": []
+        if from_bundle(plan)
+        else [*(f"https://{name}/v2/" for name in registries(mine)), *hubs(plan, host)],
     }
 
 
@@ -35,6 +37,11 @@ def groups(plan: Plan, host: str) -> list[dict[str, Any]]:
         for service in engines(plan, host)
         if service["gpus"]
     ]
+
+
+def from_bundle(plan: Plan) -> bool:
+    """Whether nothing is fetched: the role bundle says what its folder lacks."""
+    return "origins" in plan
 
 
 def services(plan: Plan, host: str) -> list[Service]:
