@@ -28,7 +28,12 @@ def request(
 ) -> Any:
     """What playbooks/stage.yml fetches, as JSON carries it; raises BundleError for platforms that are not known."""
     wanted = platforms.platforms(
-        hosts, options["packages"], options["controller_platform"], options["mirrors"], options["package_sources"]
+        hosts,
+        options["packages"],
+        options["controller_platform"],
+        options["mirrors"],
+        options["package_sources"],
+        with_gpus=options["gpus"],
     )
     return Request(
         needs=Needs(product=product, images=needs.images(plan, options["images"]), weights=needs.weights(plan)),
@@ -46,7 +51,9 @@ def wanted(
 ) -> Any:
     """What a site needs, as JSON carries it. Platforms that are not known need nothing that could be checked."""
     known = {name: list(each) for name, each in hosts.items() if platforms.known(name)}
-    names = platforms.wanted(known, options["packages"], "") if options["packages_enabled"] else {}
+    names = (
+        platforms.wanted(known, options["packages"], "", _known(options["gpus"])) if options["packages_enabled"] else {}
+    )
     return Needs(
         product=product,
         images=needs.images(plan, options["images"]),
@@ -76,3 +83,7 @@ def below(part: Mapping[str, Any]) -> list[dict[str, Any]]:
 def arriving(parts: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Bytes of weights by their source in the plan."""
     return {part["name"].split("@")[0]: sum(file["bytes"] for file in part["files"]) for part in parts}
+
+
+def _known(by_platform: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: each for name, each in by_platform.items() if platforms.known(name)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from bundle import gpus
 from bundle.manifest import BundleError
 from bundle.needs import packages
 from bundle.request import Platform, Source
@@ -28,11 +29,14 @@ _COMPONENTS = {"debian": "main contrib non-free non-free-firmware", "ubuntu": "m
 
 
 def wanted(
-    hosts: Mapping[str, Sequence[str]], extra: Mapping[str, Sequence[str]], controller: str
+    hosts: Mapping[str, Sequence[str]],
+    extra: Mapping[str, Sequence[str]],
+    controller: str,
+    with_gpus: Mapping[str, Any] | None = None,
 ) -> dict[str, list[str]]:
     """Packages by platform. `hosts`: hosts of each platform; `extra`: more, by platform or `all`; raises BundleError.
 
-    `controller`: the platform of the controlling machine, or nothing if it brings its own.
+    `controller`: the platform of the controlling machine, if it is to get something. `with_gpus`: see `gpus.asked`.
     """
     unknown = sorted(name for name in {*hosts, controller} - {""} if not known(name))
     if unknown:
@@ -44,6 +48,8 @@ def wanted(
         )
     more = list(extra.get("all", []))
     found = {name: [*BASE, *DOCKER[_release(name)], *more, *extra.get(name, [])] for name in hosts}
+    for name, each in (with_gpus or {}).items():
+        found[name] += gpus.packages(name, each)
     if controller:
         found[controller] = [*found.get(controller, []), *CONTROLLER]
     return {name: sorted(set(names)) for name, names in found.items()}
@@ -76,10 +82,17 @@ def platforms(
     controller: str,
     mirrors: Mapping[str, str],
     more: Sequence[Mapping[str, Any]] = (),
+    *,
+    with_gpus: Mapping[str, Any] | None = None,
 ) -> list[Platform]:
     """What to fetch for every platform; raises BundleError."""
-    names = wanted(hosts, extra, controller)
-    return [Platform(need=need, sources=sources(need.platform, mirrors, more)) for need in packages(names, hosts)]
+    names, special = wanted(hosts, extra, controller, with_gpus), with_gpus or {}
+    found = []
+    for need in packages(names, hosts):
+        mine, own = sources(need.platform, mirrors, more), special.get(need.platform)
+        mine += gpus.sources(need.platform, own) if own else []
+        found.append(Platform(need=need, sources=mine, preferences=gpus.preferences(need.platform, own) if own else ""))
+    return found
 
 
 def _source(data: Mapping[str, Any]) -> Source:

@@ -16,7 +16,7 @@ class _Frozen(BaseModel):
 
 
 class Source(_Frozen):
-    """One package source of a platform. `key`: a keyring of this machine or an address to fetch it from.
+    """One package source. `key`: a keyring of this machine, an address to fetch it from, or none: trusted.
 
     `only`: take these packages from it and no others.
     """
@@ -29,10 +29,11 @@ class Source(_Frozen):
 
 
 class Platform(_Frozen):
-    """Packages for one release, and where they come from."""
+    """Packages for one release, where they come from, and what apt is told to prefer among them."""
 
     need: PackagesNeed
     sources: list[Source]
+    preferences: str = ""
 
 
 class Request(_Frozen):

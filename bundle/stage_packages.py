@@ -69,7 +69,7 @@ def _prepare(scratch: Path, platform: Platform) -> None:
     architecture = platform.need.platform.rsplit("-", 1)[1]
     root = scratch.resolve()
     (scratch / "apt.conf").write_text(CONFIGURATION.format(root=root, architecture=architecture))
-    (scratch / "etc" / "preferences").write_text("\n".join(map(_preference, platform.sources)))
+    (scratch / "etc" / "preferences").write_text("\n".join([*map(_preference, platform.sources), platform.preferences]))
     for number, source in enumerate(platform.sources):
         key = _key(source.key, root / f"key-{number}")
         (scratch / "etc" / "sources.list.d" / f"{number}.sources").write_text(paragraph(source, key))
@@ -79,7 +79,7 @@ def paragraph(source: Source, key: str) -> str:
     """One package source as apt reads it."""
     lines = ["Types: deb", f"URIs: {source.uris}", f"Suites: {source.suites}"]
     lines += [f"Components: {source.components}"] if source.components else []
-    return "\n".join([*lines, f"Signed-By: {key}", ""])
+    return "\n".join([*lines, f"Signed-By: {key}" if key else "Trusted: yes", ""])
 
 
 def _preference(source: Source) -> str:
@@ -93,6 +93,8 @@ def _preference(source: Source) -> str:
 
 def _key(key: str, path: Path) -> str:
     """A keyring's path; one at an address is fetched first."""
+    if not key:
+        return ""
     if key.startswith("/"):
         if not Path(key).exists():
             raise BundleError(

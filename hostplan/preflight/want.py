@@ -23,9 +23,7 @@ def questions(plan: Plan, host: str) -> dict[str, Any]:
         "models": list(dict.fromkeys(model_of(plan, service)["source"] for service in engines(plan, host))),
         "cache_directory": cache,
         "peers": peers(plan, host),
-        "urls": []
-        if from_bundle(plan)
-        else [*(f"https://{name}/v2/" for name in registries(mine)), *hubs(plan, host)],
+        "urls": [] if from_bundle(plan) else [*(f"https://{name}/v2/" for name in registries(mine)), *hubs(plan, host)],
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 # The roles run from a checkout, where the package lies beside roles/ and need not be installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-from bundle import ask
+from bundle import ask, gpus
 
 
 def plain(value: Any) -> Any:
@@ -34,6 +34,7 @@ class FilterModule:
         return {
             # Host variables stay as they are: reading all of them would resolve every template of the inventory.
             "bundle_hosts_by_platform": ask.hosts_by_platform,
+            "bundle_gpus": gpus.asked,
             "bundle_request": _of_plain(ask.request),
             "bundle_needs": _of_plain(ask.wanted),
             "bundle_parts_of_host": _of_plain(ask.parts_of_host),

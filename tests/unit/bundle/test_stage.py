@@ -172,7 +172,7 @@ def test_request_survives_json() -> None:
     options = {
         "packages": {}, "controller_platform": "", "mirrors": MIRRORS, "package_sources": [], "images": ["a:1"],
         "packages_enabled": True, "wheels_groups": ["ansible"], "weights_paths": {}, "weights_exclude": [],
-        "hub_url": "http://x", "refresh": False,
+        "hub_url": "http://x", "refresh": False, "gpus": {},
     }  # fmt: skip
     made = ask.request(plan, "1", {"debian-12-amd64": ["a"]}, options)
     assert Request.model_validate(json.loads(json.dumps(made))).platforms[0].need.hosts == ["a"]
