@@ -52,6 +52,8 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
         check=False,
     )
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
+    assert "all 1 hosts: everything works" in done.stdout
+    assert "whole and streamed, at one engine" in done.stdout
 
 
 def test_status_shows_what_the_engines_do(demo: Demo) -> None:

@@ -27,6 +27,7 @@ author: Ironrack
 
 RETURN = r"""
 waited_seconds: {description: How long it took., type: float, returned: success}
+images: {description: What each container was made of, by its name., type: dict, returned: success}
 """
 
 ERROR = re.compile(
@@ -39,12 +40,13 @@ LOG_BYTES = 4_000_000
 
 
 class Seen(NamedTuple):
-    """One look at a container. `health` is empty without a health check."""
+    """One look at a container. `health` is empty without a health check; `image`: as the Compose file named it."""
 
     status: str
     health: str
     restarts: int
     exit_code: int
+    image: str = ""
 
 
 def verdict(seen: Seen | None, restarts: int) -> str:
@@ -85,6 +87,7 @@ def parse(text: str) -> dict[str, Seen]:
             item["State"].get("Health", {}).get("Status", ""),
             item["RestartCount"],
             item["State"]["ExitCode"],
+            item.get("Config", {}).get("Image", ""),
         )
         for item in json.loads(text or "[]")
     }
@@ -144,7 +147,8 @@ def main() -> None:
     good, verdicts = wait(module.params["names"], module.params["timeout_seconds"], module.params["restarts"])
     waited = round(time.monotonic() - started, 1)
     if good:
-        module.exit_json(changed=False, waited_seconds=waited)
+        images = {name: seen.image for name, seen in inspect(module.params["names"]).items()}
+        module.exit_json(changed=False, waited_seconds=waited, images=images)
     module.fail_json(msg=summary(verdicts, waited, logs))
 
 
