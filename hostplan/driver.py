@@ -12,7 +12,7 @@ from hostplan.generations import Fabric, Modules
 from hostplan.gpus import Hardware, detect
 from hostplan.intent import Intent
 from hostplan.packages import Packages, choose, versioned
-from hostplan.problems import Case, blocked, unfit
+from hostplan.problems import Case, blocked, torn, unfit
 from hostplan.state import State
 from hostplan.versions import Package, Version
 
@@ -39,6 +39,7 @@ class Plan:
     modules: str = ""
     packages: tuple[str, ...] = ()
     install: tuple[str, ...] = ()  # of these, what is missing or of another version
+    ask: tuple[str, ...] = ()  # the same as apt is asked for it, with versions
     remove: tuple[str, ...] = ()
     hold: tuple[str, ...] = ()
     unhold: tuple[str, ...] = ()
@@ -88,7 +89,8 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
     if found or version is None or modules is None:
         return Plan(Verdict.REFUSED, "", hardware.summary, hardware.fabric, problems=found)
     packages = choose(state.platform, intent.package_source, version, modules, hardware.fabric)
-    install, remove = _install(state, intent, version, packages), _remove(state, intent, version, modules)
+    remove = _remove(state, intent, version, modules)
+    install = _install(state, intent, version, packages, remove)
     changes = bool(install or remove)
     reboot = _reboot(state, version, modules, changes=changes)
     case = Case(state, intent, hardware, version, modules, remove, changes, reboot and intent.reboot)
@@ -101,6 +103,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         modules,
         packages.all,
         install,
+        tuple(f"{name}={version.pattern}" if versioned(name, intent.package_source) else name for name in install),
         tuple(sorted(one.name for one in remove)),
         _hold(state, intent, packages),
         _unhold(state, packages, case),
@@ -130,8 +133,10 @@ def _modules(hardware: Hardware, intent: Intent) -> Modules | None:
     return next((build for build in hardware.modules if build == intent.kernel_modules), None)
 
 
-def _install(state: State, intent: Intent, version: Version, packages: Packages) -> tuple[str, ...]:
-    there = {one.name: one for one in state.packages if one.installed}
+def _install(
+    state: State, intent: Intent, version: Version, packages: Packages, remove: tuple[Package, ...]
+) -> tuple[str, ...]:
+    there = {one.name: one for one in state.packages if one.installed and one not in remove}
 
     def good(name: str) -> bool:
         if name not in there:
@@ -142,12 +147,10 @@ def _install(state: State, intent: Intent, version: Version, packages: Packages)
 
 
 def _remove(state: State, intent: Intent, version: Version, modules: Modules) -> tuple[Package, ...]:
-    """What must go first: other branches, the other build of the modules, what was left halfway."""
-    return tuple(
-        one
-        for one in state.driver
-        if one.branch != version.branch or _other_build(one.name, modules) or (one.broken and intent.clean_broken)
-    )
+    """What must go first: other branches and the other build; everything where an installation was cut short."""
+    if intent.clean_broken and torn(state):
+        return state.driver
+    return tuple(one for one in state.driver if one.branch != version.branch or _other_build(one.name, modules))
 
 
 def _other_build(name: str, modules: Modules) -> bool:

@@ -116,16 +116,18 @@ def _foreign(case: Case) -> Iterator[str]:
         yield "a driver from NVIDIA's .run file is installed: packages would mix with it; run nvidia-uninstall first"
 
 
-def _halfway(case: Case) -> Iterator[str]:
-    if case.intent.clean_broken:
-        return
-    broken = [one.name for one in case.state.driver if one.broken]
-    branches = sorted({one.branch for one in case.state.driver if one.installed})
+def torn(state: State) -> str:
+    """What an installation that was cut short left; empty when the driver is of one piece."""
+    broken = [one.name for one in state.driver if one.broken]
+    branches = sorted({one.branch for one in state.driver if one.installed})
     if broken:
-        found = f"{', '.join(broken)} half installed"
-    elif len(branches) > 1:
-        found = f"packages of branches {' and '.join(map(str, branches))} side by side"
-    else:
+        return f"{', '.join(broken)} half installed"
+    return f"packages of branches {' and '.join(map(str, branches))} side by side" if len(branches) > 1 else ""
+
+
+def _halfway(case: Case) -> Iterator[str]:
+    found = torn(case.state)
+    if not found or case.intent.clean_broken:
         return
     yield f"{found}: an installation was cut short; mend it, or set gpu_driver_clean_broken: true to have it purged"
 

@@ -124,6 +124,14 @@ def test_other_build_of_the_modules_is_removed_first() -> None:
     assert planned("h200", kernel_modules="proprietary").remove == ("nvidia-kernel-open-dkms",)
 
 
+def test_apt_is_asked_for_versions_where_a_package_carries_the_drivers() -> None:
+    """Without one, a package that is there in another release would count as there."""
+    asked = planned("b200").ask
+    assert "libnvidia-nscq=580.95.05-*" in asked
+    assert {"nvlsm", "infiniband-diags", "linux-headers-6.8.0-87-generic"} <= set(asked)
+    assert "nvidia-driver-cuda=580.*" in planned("l4").ask
+
+
 def test_nouveau_costs_a_reboot() -> None:
     """It holds the GPU and cannot be unloaded safely under a console."""
     assert planned("rtx").reboot
