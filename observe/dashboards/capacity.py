@@ -90,6 +90,7 @@ _HEADROOM = Row(
             "percentunit",
             [ask(f"ironrack:model_prefill_load_ratio{M}", "{{model}}")],
             steps=over(0.6, 0.8),
+            width=6,
         ),
         Panel(
             202,
@@ -98,6 +99,7 @@ _HEADROOM = Row(
             "percentunit",
             [ask(f"1 - ironrack:model_kv_usage_ratio:max{M}", "{{model}}")],
             steps=under(0.15, 0.05),
+            width=6,
             top=1,
         ),
         Panel(
@@ -111,6 +113,7 @@ _HEADROOM = Row(
                     "{{model}}",
                 )
             ],
+            width=6,
         ),
         Panel(
             204,
@@ -119,6 +122,7 @@ _HEADROOM = Row(
             "percentunit",
             [ask("max(ironrack:edge_connections_usage_ratio)", "fullest edge")],
             steps=over(0.7, 0.9),
+            width=6,
             top=1,
         ),
     ],
