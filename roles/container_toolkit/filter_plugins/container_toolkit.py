@@ -1,0 +1,35 @@
+"""Decisions about the container toolkit as Ansible filters: each hands plain data to a function of hostplan."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+# The roles run from a checkout, where hostplan lies beside roles/ and need not be installed.
+sys.path.append(str(Path(__file__).resolve().parents[3]))
+
+from hostplan import toolkit
+
+
+def plain(value: Any) -> Any:
+    """A copy in plain types: Ansible's own resolve templates only while they are read item by item."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return str(value) if isinstance(value, str) else value
+
+
+class FilterModule:
+    """Filters of the role `container_toolkit`."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Names as templates use them."""
+        return {
+            "container_toolkit_plan": lambda found, intent, where: toolkit.plan(
+                plain(intent), plain(found), str(where)
+            ),
+            "container_toolkit_containerd": lambda text, mode: toolkit.containerd(str(text), str(mode)),
+        }
