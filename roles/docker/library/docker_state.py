@@ -35,6 +35,8 @@ packages: {description: Installed packages., type: list, returned: always}
 settings: {description: The daemon's settings as JSON text, or an empty text., type: str, returned: always}
 settings_problem: {description: Why the settings cannot be used, or an empty text., type: str, returned: always}
 settings_check: {description: Whether this dockerd can validate a file without starting., type: bool, returned: always}
+data: {description: "Data root, storage driver, number of images and containers.", type: dict, returned: always}
+command: {description: "The daemon's command line in its unit, or an empty text.", type: str, returned: always}
 capabilities: {description: Capabilities the daemon needs and this process lacks., type: list, returned: always}
 upstream: {description: Whether Docker's own repository answers., type: bool, returned: always}
 """
@@ -68,6 +70,13 @@ def settings_problem(text: str) -> str:
     return "" if isinstance(value, dict) else f"JSON, but a {type(value).__name__} and not an object"
 
 
+def data(info: str) -> dict[str, Any]:
+    """Where the daemon keeps what, from `docker info` in JSON; empty values where it does not answer."""
+    told = json.loads(info or "{}")
+    kept = int(told.get("Images") or 0) + int(told.get("Containers") or 0)
+    return {"root": told.get("DockerRootDir") or "", "driver": told.get("Driver") or "", "kept": kept}
+
+
 def answers(url: str, timeout_seconds: float) -> bool:
     """Whether an address gives 200 in time."""
     try:
@@ -93,6 +102,8 @@ def state(settings_path: str, engine_filter: str) -> dict[str, Any]:
         "settings": text,
         "settings_problem": settings_problem(text),
         "settings_check": "--validate" in ask("dockerd", "--help"),
+        "data": data(ask("docker", "info", "--format", "{{json .}}") if server else ""),
+        "command": ask("systemctl", "show", "docker.service", "--property", "ExecStart", "--value"),
         "capabilities": lacking(Path("/proc/self/status").read_text()),
     }
 

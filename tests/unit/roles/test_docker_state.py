@@ -29,3 +29,10 @@ def test_program_that_is_not_there_is_silence_not_failure() -> None:
     """A clean host has no docker to ask."""
     assert state.ask("no-such-program-here") == ""
     assert state.ask("false") == ""
+
+
+def test_data_that_a_move_would_leave_behind_is_counted() -> None:
+    """Images and containers together; a daemon that does not answer keeps nothing anybody knows of."""
+    told = '{"DockerRootDir": "/var/lib/docker", "Driver": "overlay2", "Images": 3, "Containers": 2}'
+    assert state.data(told) == {"root": "/var/lib/docker", "driver": "overlay2", "kept": 5}
+    assert state.data("") == {"root": "", "driver": "", "kept": 0}
