@@ -208,7 +208,7 @@ def _pools(intent: Intent) -> Iterator[str]:
         try:
             base = ipaddress.ip_network(str(pool.get("base")))
         except ValueError:
-            yield f"{where}.base: {pool.get('base')!r} was found: a network such as 10.200.0.0/16 is allowed; correct it"
+            yield f"{where}.base: {pool.get('base')!r} was found: a network such as 10.200.0.0/16 is allowed; give one"
             continue
         size = pool.get("size")
         if not isinstance(size, int) or not base.prefixlen <= size <= base.max_prefixlen:
