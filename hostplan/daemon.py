@@ -48,7 +48,7 @@ OPTIONS = {
     "-s": "storage-driver",
 }
 ROTATING = ("json-file", "local")
-FILLED = {"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "5"}}
+ROTATION = {"max-size": "50m", "max-file": "5"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +163,7 @@ def fill(now: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     driver = asked.get("log-driver", now.get("log-driver", "json-file"))
     if driver not in ROTATING:
         return {}
-    return {"log-driver": driver, "log-opts": FILLED["log-opts"]}
+    return {"log-opts": ROTATION}
 
 
 def _problems(intent: Intent, found: Found, asked: Mapping[str, Any], restart: list[str]) -> Iterator[str]:
