@@ -200,6 +200,17 @@ def test_weights_from_a_hub_that_is_silent_are_refused() -> None:
     assert any("Qwen/Qwen3-8B" in text for text in texts(findings, "weights", "refused"))
 
 
+def test_with_a_bundle_no_registry_and_no_hub_is_asked() -> None:
+    """A site without a route out is not refused for having none."""
+    stack = stackplan.offline(stackplan.plan(intent(), one_host(2)))
+    assert want.questions(stack, "box")["urls"] == []
+    found = facts(stack)
+    found["images"] = {name: {"present": False, "cuda": ""} for name in found["images"]}
+    (findings,) = evaluate(stack, {"box": found}, RULES).values()
+    assert any("from the bundle" in text for text in texts(findings, "images", "ok"))
+    assert not texts(findings, "weights", "refused")
+
+
 def test_a_host_without_gpus_is_not_asked_for_any() -> None:
     """One line instead of ten checks, whatever the bus holds."""
     stack = stackplan.plan(intent(engines={"device": "cpu"}), one_host(0))
