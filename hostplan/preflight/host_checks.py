@@ -92,8 +92,6 @@ def images(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:
     found = _room_for_images(missing, facts)
     if want.from_bundle(plan):
         return found or [ok("images", f"{len(names)} to come from the bundle")]
-    if want.bundled(plan):
-        return found or [ok("images", f"{len(names)} to come from the bundle")]
     pulled = [each for each in missing if not each.get("build")]
     for registry in want.registries(pulled):
         answer = _answer(facts, f"https://{registry}/v2/")
