@@ -114,7 +114,20 @@ def _scraped(given: argparse.Namespace) -> Report:
     return run(Wanted(given.engines, given.every_seconds, given.rate, given.passes))
 
 
+def _rules_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engines", type=int, default=200)
+    parser.add_argument("--every-seconds", type=int, default=15, help="between two scrapes")
+    parser.add_argument("--seconds", type=int, default=120, help="how long it is watched")
+
+
+def _rules(given: argparse.Namespace) -> Report:
+    from tests.bench.rules.run import Wanted, run  # noqa: PLC0415
+
+    return run(Wanted(given.engines, given.every_seconds, given.seconds))
+
+
 ALL: Mapping[str, Command] = {
+    "rules": Command("what evaluating every rule takes, for many engines", _rules_arguments, _rules),
     "quality": Command("hits, waiting and balance of routing rules, in virtual time", _quality_arguments, _quality),
     "memory": Command("the router's memory over many sessions", _memory_arguments, _memory),
     "faults": Command("requests that fail while something breaks", _faults_arguments, _faults),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ import pytest
 from observe.dashboards.links import page
 from observe.rules import Alert, alert_groups, watch
 from tests.observe import promtool
-from tests.observe.cases import CASES, START, Case
-from tests.observe.healthy import HEALTHY
+from tests.observe.cases import CASES, START, Case, batches
+from tests.observe.healthy import HEALTHY, always, gauge
 
 ROOT = Path(__file__).resolve().parents[2]
 ON = watch(promtool.plan(), promtool.BACKENDS)
@@ -41,12 +42,31 @@ def _labels(case: Case) -> dict[str, Any]:
 
 
 @needs_promtool
-@pytest.mark.parametrize("case", CASES, ids=[case.alert for case in CASES])
-def test_an_alert_fires_resolves_and_is_alone(case: Case, tmp_path: Path) -> None:
-    """Before the fault nothing fires, in it exactly this and what must come with it, after it nothing again."""
-    expected = {case.alert: case.count, **case.others} if case.count else dict(case.others)
-    asked = [_firing(START - 1), _firing(case.fires, **expected), _labels(case), _firing(case.quiet, **case.after)]
-    assert not promtool.complaints(promtool.write_rules(tmp_path, of_alerts=True), {**HEALTHY, **case.changed}, asked)
+@pytest.mark.parametrize("cases", batches(), ids=lambda cases: "+".join(case.alert for case in cases))
+def test_alerts_fire_resolve_and_are_alone(cases: tuple[Case, ...], tmp_path: Path) -> None:
+    """Before the faults nothing fires, in them exactly these and what must come with them, after them nothing again."""
+    counts: Counter[str] = Counter()
+    changed, after = dict(HEALTHY), dict[str, int]()
+    for case in cases:
+        counts.update({case.alert: case.count, **case.others})
+        changed |= case.changed
+        after |= case.after
+    fires, quiet = cases[0].fires, cases[0].quiet
+    asked = [_firing(START - 1), _firing(fires, **counts), *map(_labels, cases), _firing(quiet, **after)]
+    assert not promtool.complaints(promtool.write_rules(tmp_path, of_alerts=True), changed, asked)
+
+
+@needs_promtool
+def test_a_slow_burn_resolves_once_its_windows_are_clean(tmp_path: Path) -> None:
+    """The long windows keep it for hours: here they are given as recorded, and become clean after half an hour."""
+    promise = 'model="qwen",slo="availability"'
+    samples = {
+        f'ironrack:slo_burn_rate{{{promise},window="{window}"}}': gauge((30, 2), (60, 0)) for window in ("3d", "6h")
+    }
+    samples[f"ironrack:slo_bad:rate5m{{{promise}}}"] = always(0.1)
+    alert = 'ALERTS{alertname="ErrorBudgetBurningSlowly",alertstate="firing"}'
+    asked = [promtool.at(28, f"count({alert})", {"{}": 1}), promtool.at(35, f"count({alert})", {})]
+    assert not promtool.complaints(promtool.write_rules(tmp_path, only="alerts.yml"), samples, asked)
 
 
 def test_every_alert_has_a_case() -> None:
