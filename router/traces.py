@@ -21,6 +21,7 @@ from router.joined import Decided
 from router.spop import Notify, Value
 
 _NANOSECONDS = 1_000
+_HEX = frozenset("0123456789abcdef")
 _PENDING = 100_000  # decisions whose request is not over
 
 
@@ -154,4 +155,4 @@ def _parent(event: Event) -> str:
 
 
 def _is_hex(text: str) -> bool:
-    return all(letter in "0123456789abcdef" for letter in text)
+    return _HEX.issuperset(text)
