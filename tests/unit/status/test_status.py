@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,12 +14,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from observe.series import NAMES
 from status import __main__ as command
 from status.board import Board, board
 from status.errors import StatusError
 from status.places import Places, deployed
 from status.screen import screen
-from status.sources import RECORDED, look
+from status.sources import _SERIES, RECORDED, look
 
 NOW = datetime(2026, 11, 22, 3, 0, tzinfo=UTC)
 BASE = "http://127.0.0.1:9090"
@@ -221,3 +223,17 @@ def test_json_is_the_board(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captu
     said = json.loads(capsys.readouterr().out)
     assert said["engines"][0]["uncached_tokens"] == 1200
     assert said["alerts"][0]["runbook"] == "https://docs/EngineFrozen"
+
+
+def test_every_series_that_is_asked_for_is_recorded() -> None:
+    """A series that is renamed would leave a column empty for ever: its name is checked against the one list."""
+    pattern = re.compile(RECORDED.partition('"')[2].rpartition('"')[0])
+    asked = {name for name in NAMES if pattern.fullmatch(name)}
+    wanted = [f"ironrack:{name}" for group in _SERIES for name in spelled(group)]
+    assert set(wanted) == asked
+
+
+def spelled(group: str) -> list[str]:
+    """`a_(b|c)` as `a_b` and `a_c`."""
+    start, _, rest = group.partition("(")
+    return [start + end for end in rest.rstrip(")").split("|")] if rest else [start]
