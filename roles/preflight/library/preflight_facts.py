@@ -130,11 +130,15 @@ def smi() -> dict[str, str]:
 
 
 def kernel_log() -> dict[str, Any]:
-    """Lines of this boot that tell of GPU errors; `source` is empty where the log may not be read."""
-    text = ask("journalctl", "--dmesg", "--boot", "--no-pager", "--quiet", "--output", "short-unix")
+    """Lines of this boot that tell of GPU errors; `source` is empty where the log may not be read.
+
+    The kernel's own lines alone: a program may write to the same log, and cannot write those.
+    """
+    own = "SYSLOG_FACILITY=0"
+    text = ask("journalctl", "--dmesg", "--boot", "--no-pager", "--quiet", "--output", "short-unix", own)
     source = "journal" if text else ""
     if not text:
-        text = ask("dmesg")
+        text = ask("dmesg", "--kernel")
         source = "dmesg" if text else ""
     lines = [line for line in text.splitlines() if "NVRM:" in line]
     return {"source": source, "lines": lines[-MOST_LINES:]}
