@@ -67,7 +67,7 @@ def test_an_answer_that_is_broken_off_is_none(text: str) -> None:
         ("kernel: NVRM: Xid (PCI:0000:17:00.0): 31, pid=12, name=python3, MMU Fault", "0000:17:00.0", 31, False),
         # As driver 580 wrote it when a kernel wrote to an address that is nowhere.
         (
-            "[   37.625966] NVRM: Xid (PCI:0000:00:06): 31, pid=495, name=bad, channel 0x0000000a, intr 00000000. MMU Fault",
+            "[   37.625966] NVRM: Xid (PCI:0000:00:06): 31, pid=495, name=bad, channel 0x0000000a. MMU Fault",
             "0000:00:06.0",
             31,
             False,
