@@ -7,6 +7,7 @@ switches between GPUs need, unless the inventory says otherwise. What is not nee
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bundle.request import Source
@@ -41,7 +42,7 @@ def asked(
 
 def packages(platform: str, wanted: Mapping[str, Any]) -> list[str]:
     """Names for one platform, for each kernel that its hosts run."""
-    intent = Intent.of(wanted["driver"])
+    intent = _intent(wanted)
     found = [] if wanted["toolkit"].get("package_source") == "present" else list(toolkit.PACKAGES)
     if intent.package_source == "present":
         return found
@@ -55,7 +56,7 @@ def packages(platform: str, wanted: Mapping[str, Any]) -> list[str]:
 
 def sources(platform: str, wanted: Mapping[str, Any]) -> list[Source]:
     """NVIDIA's two repositories, or mirrors of them; the distribution's own packages need no other source."""
-    intent, system = Intent.of(wanted["driver"]), _platform(platform)
+    intent, system = _intent(wanted), _platform(platform)
     found = []
     if intent.package_source == "upstream":
         url = f"{intent.upstream_url}/{system.repository}"
@@ -74,7 +75,7 @@ def sources(platform: str, wanted: Mapping[str, Any]) -> list[Source]:
 
 def preferences(platform: str, wanted: Mapping[str, Any]) -> str:
     """apt's pins as the roles write them: the release of driver and toolkit that the inventory names."""
-    intent, version = Intent.of(wanted["driver"]), wanted["toolkit"].get("version")
+    intent, version = _intent(wanted), wanted["toolkit"].get("version")
     own = apt.preferences(_platform(platform), intent) if intent.package_source != "present" else ""
     return "\n".join(text for text in (own, toolkit.preferences(str(version)) if version else "") if text)
 
@@ -84,6 +85,12 @@ def _platform(platform: str, kernel: str = "") -> Platform:
     system, version, architecture = platform.split("-")
     newest = architecture if system == "debian" else "generic"
     return Platform(system.capitalize(), version, kernel or newest, _MACHINES[architecture])
+
+
+def _intent(wanted: Mapping[str, Any]) -> Intent:
+    """What the inventory says of the driver. Whether a host has one of its own is not known: it is staged."""
+    intent = Intent.of(wanted["driver"])
+    return replace(intent, package_source="upstream") if intent.package_source == "auto" else intent
 
 
 def _said(variables: Mapping[str, Any], prefix: str) -> dict[str, Any]:
