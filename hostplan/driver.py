@@ -90,6 +90,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         return Plan(Verdict.REFUSED, "", hardware.summary, hardware.fabric, problems=found)
     packages = choose(state.platform, intent.package_source, version, modules, hardware.fabric)
     remove = _remove(state, intent, version, modules)
+    version = _release(state, version, remove)
     install = _install(state, intent, version, packages, remove)
     changes = bool(install or remove)
     reboot = _reboot(state, version, modules, changes=changes)
@@ -131,6 +132,13 @@ def _modules(hardware: Hardware, intent: Intent) -> Modules | None:
     if intent.kernel_modules == "auto":
         return next(iter(hardware.modules), None)
     return next((build for build in hardware.modules if build == intent.kernel_modules), None)
+
+
+def _release(state: State, version: Version, remove: tuple[Package, ...]) -> Version:
+    """What is there of the branch says which of its releases: Fabric Manager refuses any but the modules' own."""
+    there = [one for one in state.driver if one.release and one.installed and one not in remove]
+    there.sort(key=lambda one: not any(word in one.name for word in ("kernel", "dkms", "headless")))
+    return Version(there[0].release) if there and version.met_by(there[0].release) else version
 
 
 def _install(

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 _ASKED = re.compile(r"^\d{3}(\.\d+){0,2}$")
+_RELEASE = re.compile(r"^(?:\d+:)?(\d{3}\.\d+(?:\.\d+)?)-")
 _CARRIED = re.compile(r"^(?:\d+:)?(\d{3})\.\d")
 # Modules that a distribution builds ahead carry the kernel's version; the branch is in their name.
 _PREBUILT = re.compile(r"^linux-(?:modules|objects|signatures)-nvidia-(\d{3})\b")
@@ -69,6 +70,12 @@ class Package:
             return 0
         carried = _CARRIED.match(self.version)
         return int(carried[1]) if carried else 0
+
+    @property
+    def release(self) -> str:
+        """Release of the driver it carries, like 580.95.05; empty when it is no part of one or has another version."""
+        carried = _RELEASE.match(self.version)
+        return carried[1] if self.branch and carried else ""
 
     @property
     def installed(self) -> bool:

@@ -119,6 +119,18 @@ def test_other_release_of_the_branch_is_no_reason_to_change() -> None:
     assert "nvidia-driver-cuda" in planned("h200", version="580.105.08", change_with_engines=True).install
 
 
+def test_missing_part_comes_in_the_release_of_what_is_there() -> None:
+    """Fabric Manager works with no other release than that of the modules, even within a branch."""
+    there = [
+        "nvidia-kernel-open-dkms 580.65.06-1",
+        "nvidia-driver-cuda 580.65.06-1",
+        "nvidia-fabricmanager 580.95.05-1",
+    ]
+    asked = planned("h200", {"packages": there, "engines": []}).ask
+    assert {"nvidia-fabricmanager=580.65.06-*", "libnvidia-nscq=580.65.06-*"} <= set(asked)
+    assert not [name for name in asked if name.startswith("nvidia-driver-cuda")]
+
+
 def test_other_build_of_the_modules_is_removed_first() -> None:
     """The two exclude each other."""
     assert planned("h200", kernel_modules="proprietary").remove == ("nvidia-kernel-open-dkms",)
