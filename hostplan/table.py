@@ -10,10 +10,15 @@ from hostplan.platforms import Platform
 COLUMNS = ("host", "system", "GPUs", "driver", "modules", "fabric", "toolkit", "reboot", "verdict")
 
 
-def row(plan: Mapping[str, Any], host: str, platform: Platform, version: str) -> dict[str, Any]:
+def row(plan: Mapping[str, Any], host: str, platform: Platform, version: str, toolkit: str) -> dict[str, Any]:
     """The cells of one host, and what `details` prints of it."""
     cells = {"host": host, "system": platform.name, "GPUs": plan["hardware"], "fabric": plan["fabric"]}
-    driver = {"driver": version, "modules": plan["modules"], "reboot": "yes" if plan["reboot"] else "no"}
+    driver = {
+        "driver": version,
+        "modules": plan["modules"],
+        "reboot": "yes" if plan["reboot"] else "no",
+        "toolkit": toolkit,
+    }
     return {**plan, **cells, **(driver if plan["modules"] else {}), "verdict": plan["verdict"]}
 
 

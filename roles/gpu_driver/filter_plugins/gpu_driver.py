@@ -29,9 +29,9 @@ def decided(state: Mapping[str, Any], facts: Mapping[str, Any], intent: Mapping[
     return hostplan.as_dict(hostplan.plan(seen, hostplan.Intent.of(plain(intent))))
 
 
-def row(plan: Mapping[str, Any], host: str, facts: Mapping[str, Any], version: str) -> dict[str, Any]:
+def row(plan: Mapping[str, Any], host: str, facts: Mapping[str, Any], version: str, toolkit: str) -> dict[str, Any]:
     """One host's line of the table."""
-    return table.row(plain(plan), str(host), hostplan.Platform.of(plain(facts)), str(version))
+    return table.row(plain(plan), str(host), hostplan.Platform.of(plain(facts)), str(version), str(toolkit))
 
 
 def rows(plans: Iterable[Mapping[str, Any]]) -> str:
