@@ -289,7 +289,7 @@ GPUS = _series(
     (
         "gpu_xid:15m",
         "faults",
-        "Faults the kernel logged in the last 15 minutes; `fatal` is 1 for those that cost the GPU.",
+        "Faults of the last 15 minutes; fatal ones (`fatal` is 1) until they are cleared.",
         "xid fatal",
     ),
     ("gpu_nvlink_bytes:rate", "bytes/s", "Bytes over NVLink."),

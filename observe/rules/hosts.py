@@ -97,11 +97,15 @@ def _gpu_rates(window: str) -> tuple[Record, ...]:
 
 
 def _gpu_faults() -> tuple[Record, ...]:
-    """Faults of a GPU. A counter that is new starts from nothing: its first value is a fault, too."""
+    """Faults of a GPU. A counter that is new starts from nothing: its first value is a fault, too.
+
+    A fatal one counts as long as the watcher holds it against the GPU, which is until somebody clears it.
+    """
     kinds = {"corrected": "SBE", "uncorrected": "DBE"}
     rows = {"corrected": "CORRECTABLE", "uncorrected": "UNCORRECTABLE"}
     errors = " + ".join(f"increase(DCGM_FI_DEV_NVLINK_{each}_ERROR_COUNT_TOTAL[1h])" for each in _NVLINK_ERRORS)
     new = f"clamp_min({_XID} - ({_XID} offset 15m or {_XID} * 0), 0)"
+    held = f'{_XID}{{fatal="1"}} > 0 and on (host, gpu) ironrack_gpu_fault == 1'
     return (
         *(
             Record("gpu_ecc_errors:1h", of_gpu(f"increase(DCGM_FI_DEV_ECC_{raw}_VOL_TOTAL[1h])"), {"kind": kind})
@@ -113,6 +117,6 @@ def _gpu_faults() -> tuple[Record, ...]:
         ),
         Record("gpu_row_remap_failed", of_gpu(f"DCGM_FI_DEV_ROW_REMAP_FAILURE {_KNOWN}")),
         Record("gpu_xid_last", of_gpu(f"DCGM_FI_DEV_XID_ERRORS {_KNOWN}")),
-        Record("gpu_xid:15m", of_gpu(new, "sum", ", xid, fatal")),
+        Record("gpu_xid:15m", of_gpu(f"{held} or {new}", "sum", ", xid, fatal")),
         Record("gpu_nvlink_errors:1h", of_gpu(errors)),
     )

@@ -14,7 +14,7 @@ from observe.dashboards.links import page
 from observe.rules import Alert, alert_groups, watch
 from tests.observe import promtool
 from tests.observe.cases import CASES, START, Case, batches
-from tests.observe.healthy import HEALTHY, always, gauge
+from tests.observe.healthy import HEALTHY, NODE, always, appears, gauge
 
 ROOT = Path(__file__).resolve().parents[2]
 ON = watch(promtool.plan(), promtool.BACKENDS)
@@ -54,6 +54,18 @@ def test_alerts_fire_resolve_and_are_alone(cases: tuple[Case, ...], tmp_path: Pa
     fires, quiet = cases[0].fires, cases[0].quiet
     asked = [_firing(START - 1), _firing(fires, **counts), *map(_labels, cases), _firing(quiet, **after)]
     assert not promtool.complaints(promtool.write_rules(tmp_path, of_alerts=True), changed, asked)
+
+
+@needs_promtool
+def test_a_fatal_fault_stays_until_it_is_cleared(tmp_path: Path) -> None:
+    """The watcher holds it against the GPU; a quarter of an hour without another fault mends nothing."""
+    samples = {
+        f'ironrack_gpu_xid_total{{{NODE},gpu="3",xid="79",fatal="1"}}': appears(10),
+        f'ironrack_gpu_fault{{{NODE},gpu="3"}}': gauge((10, 0), (40, 1), (60, 0)),
+    }
+    alert = 'ALERTS{alertname="GpuXidFatal",alertstate="firing"}'
+    asked = [promtool.at(45, f"count({alert})", {"{}": 1}), promtool.at(52, f"count({alert})", {})]
+    assert not promtool.complaints(promtool.write_rules(tmp_path, of_alerts=True), samples, asked)
 
 
 @needs_promtool
