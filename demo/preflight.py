@@ -8,9 +8,10 @@ import socket
 from dataclasses import dataclass
 from pathlib import Path
 
-from demo import docker
+from demo import bases, docker, images
 from demo.catalogue import ENGINE
 from demo.console import StepError
+from demo.images import REGISTRY
 
 GIB = 1024**3
 MEMORY_GIB = 7  # two engines of 3 GiB, and what they stand on
@@ -20,13 +21,14 @@ DOCKER_ROOT = Path("/var/lib")
 
 @dataclass(frozen=True)
 class Machine:
-    """What counts: memory and free disk in bytes, package manager, whether the port is taken by somebody else."""
+    """What counts: memory and free disk in bytes, package manager, a port somebody else has, a place to get images."""
 
     memory_bytes: int
     disk_bytes: int
     has_apt: bool
     port_taken: bool
     images_missing: bool
+    reaches_sources: bool = True
 
 
 def problems(machine: Machine, port: int) -> list[str]:
@@ -42,6 +44,11 @@ def problems(machine: Machine, port: int) -> list[str]:
         found.append(
             f"{DOCKER_ROOT}: {machine.disk_bytes / GIB:.1f} GiB free: the images need {DISK_GIB} GiB; free some space"
         )
+    if machine.images_missing and not machine.reaches_sources:
+        found.append(
+            f"network: neither {REGISTRY} nor {bases.MIRROR} answers: images come from one of them; "
+            "connect this machine, or install from a bundle: docs/operations/air-gap.md"
+        )
     if machine.port_taken:
         found.append(f"port {port}: something else listens there: the endpoint needs it; stop that, or choose --port")
     return found
@@ -55,13 +62,15 @@ def check(port: int) -> None:
 
 
 def _machine(port: int) -> Machine:
+    missing = not (docker.has(ENGINE.production) or docker.has(ENGINE.local))
     meminfo = dict(line.split(":") for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
     return Machine(
         memory_bytes=int(meminfo["MemTotal"].split()[0]) * 1024,
         disk_bytes=shutil.disk_usage(DOCKER_ROOT).free,
         has_apt=shutil.which("apt-get") is not None,
         port_taken=not docker.running("edge") and _taken(port),
-        images_missing=not (docker.has(ENGINE.production) or docker.has(ENGINE.local)),
+        images_missing=missing,
+        reaches_sources=not missing or images.registry_answers() or images.registry_answers(bases.MIRROR),
     )
 
 

@@ -132,6 +132,14 @@ def test_preflight_names_every_problem_at_once() -> None:
     ]
 
 
+def test_preflight_says_where_images_could_come_from() -> None:
+    """Without a registry and without a mirror nothing can be built: said at once, with the way out."""
+    alone = preflight.Machine(16 * preflight.GIB, 99 * preflight.GIB, True, False, True, reaches_sources=False)
+    (problem,) = preflight.problems(alone, 8080)
+    assert problem.startswith("network: ")
+    assert "air-gap.md" in problem
+
+
 def test_preflight_asks_for_disk_only_while_images_are_missing() -> None:
     """A full disk does not stop a second run."""
     full = preflight.Machine(16 * preflight.GIB, preflight.GIB, has_apt=True, port_taken=False, images_missing=False)
