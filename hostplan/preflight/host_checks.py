@@ -138,7 +138,7 @@ def weights(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:
         and facts["models"].get(want.model_of(plan, each)["source"], {}).get("config") is None
     ]
     if not coming:
-        return [ok("weights", "on this host")]
+        return [ok("weights", "nothing to fetch")]
     hub = want.hubs(plan, host)[0]
     answer = _answer(facts, hub)
     if answer["ok"]:

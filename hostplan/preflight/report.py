@@ -78,5 +78,6 @@ def _summary(findings: Sequence[Finding]) -> str:
 
 def _totals(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
     states = Counter(state(all_of) for all_of in findings.values())
-    words = [f"{states[name]} {name}" for name in ("ok", "warning", "refused") if states[name]]
+    names = {"ok": "ready", "warning": "with warnings", "refused": "refused"}
+    words = [f"{states[name]} {text}" for name, text in names.items() if states[name]]
     return [f"{len(findings)} hosts: {', '.join(words)}"] if len(findings) > 1 else []
