@@ -10,8 +10,8 @@ from bundle.manifest import BundleError
 from bundle.needs import packages
 from bundle.request import Platform, Source
 
-# Whatever the host does: Ansible's own needs, the firewall, certificate authorities.
-BASE = ("ca-certificates", "iptables", "nftables", "python3", "python3-apt")
+# Whatever the host does: what Ansible needs, the firewall, certificate authorities, a clock that is right.
+BASE = ("ca-certificates", "chrony", "iptables", "nftables", "python3", "python3-apt")
 # What scripts/bootstrap needs where the controlling machine has no network either.
 CONTROLLER = ("ca-certificates", "curl", "git", "openssh-client", "openssl", "python3", "python3-venv", "tar")
 DOCKER = {

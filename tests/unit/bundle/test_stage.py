@@ -176,3 +176,11 @@ def test_request_survives_json() -> None:
     }  # fmt: skip
     made = ask.request(plan, "1", {"debian-12-amd64": ["a"]}, options)
     assert Request.model_validate(json.loads(json.dumps(made))).platforms[0].need.hosts == ["a"]
+
+
+def test_packages_that_roles_name_are_staged() -> None:
+    """A role that installs something on every host installs it from the bundle, too."""
+    tasks = "\n".join(path.read_text() for path in sorted((ROOT / "roles").glob("*/tasks/**/*.yml")))
+    named = set(re.findall(r"ansible\.builtin\.apt:\n\s+name: ([a-z][a-z0-9.+-]*)\n", tasks))
+    assert named
+    assert named <= set(platforms.BASE)
