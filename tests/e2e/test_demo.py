@@ -58,8 +58,8 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
 
 def test_verify_playbook_finds_everything_working_and_changes_nothing(demo: Demo) -> None:
     """Run alone, as after a change by hand: every part is asked, and one screen says what was found."""
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    command = [str(playbook), "-i", "inventories/demo", "playbooks/verify.yml", "-e", '{"observe_grave_severities": []}']
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
+    command = [program, "-i", "inventories/demo", "playbooks/verify.yml", "-e", '{"observe_grave_severities": []}']
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
     for found in ("services healthy", "deciding by the settings", "whole and streamed", "targets read"):
