@@ -23,6 +23,7 @@ from router.spop import Notify, Value
 _NANOSECONDS = 1_000
 _HEX = frozenset("0123456789abcdef")
 _PENDING = 100_000  # decisions whose request is not over
+_wall_clock = time.time_ns  # a span tells when it was; nothing is decided by it
 
 
 class Deciding(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +122,7 @@ class Traces:
 class TracedAnswers(Answers):
     """Answers that are timed."""
 
-    def __init__(self, traces: Traces, wall: Callable[[], int] = time.time_ns, **parts: Any) -> None:
+    def __init__(self, traces: Traces, wall: Callable[[], int] = _wall_clock, **parts: Any) -> None:
         super().__init__(**parts)
         self._traces = traces
         self._wall = wall

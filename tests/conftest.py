@@ -7,6 +7,11 @@ processes (`scripts/test` without arguments): first the two that must stay in on
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Property tests judge results, never the speed of the machine they happen to run on.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 STAGES = ("lab", "e2e", "docker")
 # What measures its own processes, or has the fixed ports of the real stack, runs in one process each.

@@ -102,7 +102,7 @@ async def test_an_engine_that_hangs_behind_a_good_health_check_is_out_and_comes_
 
 async def test_an_engine_that_generates_for_long_is_not_out() -> None:
     """No first byte and no end for many times `stall_seconds`, but its tokens advance."""
-    async with watched(1.0, "--decode-seconds", "0.02") as found:
-        name, answer = await found.begin(tokens=200)
+    async with watched(2.0, "--decode-seconds", "0.02") as found:
+        name, answer = await found.begin(tokens=500)
         await until(answer.done, "the answer is there", 60)
         assert (found.engine(name).state, found.engine(name).ejections) == (State.READY, 0)
