@@ -172,7 +172,7 @@ def _problems(intent: Intent, found: Found, source: str) -> Iterator[str]:
     if source == "present":
         yield from _missing(found)
     else:
-        yield from _source(intent, source)
+        yield from _source(intent)
         yield from _foreign(intent, found)
         yield from _engines(intent, found)
     for name, state in found.broken.items():
@@ -190,12 +190,12 @@ def _missing(found: Found) -> Iterator[str]:
         yield f"{', '.join(missing)} not installed: packages are left as they are here; install them or choose a source"
 
 
-def _source(intent: Intent, source: str) -> Iterator[str]:
+def _source(intent: Intent) -> Iterator[str]:
     if not VERSION.fullmatch(intent.version):
         yield f"version {intent.version!r} was found: one exact version such as 1.18.2-1 is allowed; correct it"
-    if source == "mirror" and not (intent.key_url or intent.trusted or intent.from_bundle):
+    if not (intent.key_url or intent.trusted or intent.from_bundle):
         yield (
-            "a mirror without a key was found: give container_toolkit_repository_key_url, or say "
+            f"{intent.repository_url} without a key was found: give container_toolkit_repository_key_url, or say "
             "container_toolkit_repository_trusted: true"
         )
 

@@ -90,7 +90,8 @@ def test_packages_of_a_bundle_need_no_source() -> None:
     ("intent", "found", "words"),
     [
         ({"version": "latest"}, {}, "version 'latest' was found: one exact version"),
-        ({"source": "mirror", "key_url": ""}, {}, "a mirror without a key"),
+        ({"source": "mirror", "key_url": ""}, {}, "without a key"),
+        ({"source": "upstream", "key_url": ""}, {}, "without a key"),
         ({}, {"docker": "20.10.24+dfsg1"}, "Docker 20.10.24+dfsg1 was found: CDI needs Docker 25"),
         ({}, {"packages": {toolkit.PACKAGES[0]: "1.17.8-1"}, "held": [toolkit.PACKAGES[0]]}, "apt-mark unhold"),
         ({}, {"broken": {toolkit.PACKAGES[0]: "half-configured"}}, "is half-configured: installed is allowed"),
