@@ -9,16 +9,14 @@ RUN apt-get update \
 STOPSIGNAL SIGRTMIN+3
 CMD ["/sbin/init"]
 
-# The same with what the role docker installs, for scenarios that are about what runs on top.
+# The same with what the role docker installs, for scenarios that are about what runs on top. One stage for both releases: a builder
+# that is not BuildKit runs every stage before the one that is asked for.
 FROM bare AS docker
-COPY trixie.sources /etc/apt/sources.list.d/trixie.sources
-COPY trixie.preferences /etc/apt/preferences.d/trixie
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends docker.io iptables docker-compose nftables \
-    && rm -rf /var/lib/apt/lists/*
-
-# Debian 13 has Compose v2 of its own.
-FROM bare AS docker-13
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends docker.io docker-cli iptables docker-compose nftables \
-    && rm -rf /var/lib/apt/lists/*
+COPY trixie.sources trixie.preferences /srv/
+RUN . /etc/os-release \
+    && if [ "$VERSION_ID" = 12 ]; then \
+        cp /srv/trixie.sources /etc/apt/sources.list.d/ && cp /srv/trixie.preferences /etc/apt/preferences.d/trixie; \
+    else client=docker-cli; fi \
+    && apt-get update \
+    && apt-get install -y --no-install-recommends docker.io ${client:-} iptables docker-compose nftables \
+    && rm -rf /var/lib/apt/lists/* /srv/trixie.*
