@@ -46,6 +46,7 @@ class Plan:
     services: tuple[str, ...] = ()
     load: tuple[str, ...] = ()  # kernel modules beside the driver's own
     reboot: bool = False
+    gpus_coming: int = 0  # GPUs without a driver now that have one when this run is over
     problems: tuple[str, ...] = ()
     key_url: str = ""
     sources: str = ""
@@ -111,6 +112,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         _services(intent, hardware),
         ("ib_umad",) if hardware.fabric is Fabric.NVLINK5 else (),
         reboot,
+        _coming(state, case, found, reboot=reboot),
         found,
         apt.key_url(state.platform, intent),
         apt.sources(state.platform, intent),
@@ -175,6 +177,13 @@ def _verdict(state: State, case: Case, found: tuple[str, ...]) -> Verdict:
     if not case.changes:
         return Verdict.CURRENT
     return Verdict.CHANGE if state.driver else Verdict.INSTALL
+
+
+def _coming(state: State, case: Case, found: tuple[str, ...], *, reboot: bool) -> int:
+    """GPUs that wait for nothing but this run: engines planned for them are not refused for a driver yet to come."""
+    acts = not found and (case.changes or reboot)
+    waits = reboot and not case.intent.reboot
+    return len(case.hardware.gpus) if acts and not waits and not state.loaded else 0
 
 
 def _hold(state: State, intent: Intent, packages: Packages) -> tuple[str, ...]:

@@ -38,6 +38,7 @@ options:
   gpu_memory_share: {description: Share of a GPU's memory an engine may use., type: float, required: true}
   cpu_kv_cache_gib: {description: KV cache of an engine on the CPU., type: float, required: true}
   cpu_overhead_gib: {description: Memory an engine on the CPU takes beside those., type: float, required: true}
+  gpus_coming: {description: GPUs whose driver is about to be installed., type: int, default: 0}
   arriving: {description: Bytes of weights that are about to be brought, by source., type: dict, default: {}}
   disk_reserve_gib: {description: Disk that must stay free after the weights arrived., type: float, required: true}
 author: Ironrack
@@ -72,12 +73,16 @@ class Limits(NamedTuple):
 
 
 class Host(NamedTuple):
-    """What was found. Weights by source, None where nothing is on disk; GPU memory in bytes."""
+    """What was found. Weights by source, None where nothing is on disk; GPU memory in bytes.
+
+    `gpus_coming`: GPUs that answer to no driver yet and will when this run has installed one.
+    """
 
     weights: Mapping[str, int | None]
     disk_free: int
     memory_free: int
     gpu_bytes: Sequence[int]
+    gpus_coming: int = 0
 
 
 def guess_bytes(source: str) -> int | None:
@@ -145,12 +150,25 @@ def _memory(engines: Sequence[Engine], host: Host, limits: Limits) -> list[str]:
 
 def _gpus(engines: Sequence[Engine], host: Host, limits: Limits) -> list[str]:
     last = max((gpu for engine in engines for gpu in engine.gpus), default=-1)
+    if not host.gpu_bytes and host.gpus_coming:
+        return _gpus_coming(last, host)
     if last >= len(host.gpu_bytes):
+        way = "" if host.gpu_bytes else "; playbooks/prepare.yml installs one and says whether the host must restart"
         return [
             f"gpus: {len(host.gpu_bytes)} answer to nvidia-smi: the plan uses GPU {last}; "
-            "correct stack_gpus, or mend the driver"
+            f"correct stack_gpus, or mend the driver{way}"
         ]
     return [text for engine in engines if engine.gpus for text in _gpu_memory(engine, host, limits)]
+
+
+def _gpus_coming(last: int, host: Host) -> list[str]:
+    """Without a driver GPUs can be counted and no more; their memory is looked at when it is there."""
+    if last < host.gpus_coming:
+        return []
+    return [
+        f"gpus: {host.gpus_coming} on the PCI bus, their driver still to come: the plan uses GPU {last}; "
+        "correct stack_gpus, or look for the missing card"
+    ]
 
 
 def _gpu_memory(engine: Engine, host: Host, limits: Limits) -> list[str]:
@@ -236,7 +254,7 @@ def adapters_missing(
     ]
 
 
-def look(engines: Sequence[Engine], cache: Path, arriving: Mapping[str, int]) -> Host:
+def look(engines: Sequence[Engine], cache: Path, arriving: Mapping[str, int], gpus_coming: int = 0) -> Host:
     """What the host has of what the engines need; the bundle's own check looks whether what arrives fits."""
     on_disk = {engine.source: weights_on_disk(engine.source, cache) for engine in engines}
     return Host(
@@ -244,6 +262,7 @@ def look(engines: Sequence[Engine], cache: Path, arriving: Mapping[str, int]) ->
         disk_free(cache),
         memory_free(Path("/proc/meminfo").read_text()),
         gpu_bytes() if any(engine.gpus for engine in engines) else [],
+        gpus_coming,
     )
 
 
@@ -261,6 +280,7 @@ def main() -> None:
             "cpu_overhead_gib": number,
             "disk_reserve_gib": number,
             "arriving": {"type": "dict", "default": {}},
+            "gpus_coming": {"type": "int", "default": 0},
         },
         supports_check_mode=True,
     )
@@ -269,7 +289,7 @@ def main() -> None:
     limits = Limits(
         values["gpu_memory_share"], values["cpu_kv_cache_gib"], values["cpu_overhead_gib"], values["disk_reserve_gib"]
     )
-    host = look(engines, Path(values["cache_directory"]), values["arriving"])
+    host = look(engines, Path(values["cache_directory"]), values["arriving"], values["gpus_coming"])
     found = problems(engines, values["running"], host, limits)
     module.exit_json(
         changed=False, problems=[*found, *adapters_missing(values["engines"], values["models"], values["arriving"])]

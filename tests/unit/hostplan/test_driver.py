@@ -299,3 +299,22 @@ def test_plan_never_fails_on_what_an_operator_can_write(name: str, version: str,
     """A mistake is a problem in words, never a traceback; a refused host has no other verdict."""
     decided = planned(name, version=version, kernel_modules=modules, package_source=source)
     assert bool(decided.problems) == (decided.verdict is Verdict.REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "coming"),
+    [
+        ("l4", {}, 4),
+        ("rtx", {}, 0),  # nouveau keeps it out until a restart that nobody allowed
+        ("rtx", {"reboot": True}, 2),
+        ("h200", {}, 0),  # has one that answers
+        ("a100-pcie", {"reboot": True}, 0),  # has an older one that answers
+        ("secure-boot", {}, 0),
+        ("dgx", {}, 0),
+        ("l4", {"package_source": "present"}, 0),
+        ("gpu-less", {}, 0),
+    ],
+)
+def test_gpus_are_coming_where_this_run_brings_their_driver(name: str, said: dict[str, Any], coming: int) -> None:
+    """A fresh host is no host with a broken driver; one that this run leaves without a driver is."""
+    assert planned(name, **said).gpus_coming == coming

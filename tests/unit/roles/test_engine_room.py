@@ -60,6 +60,22 @@ def test_weights_larger_than_their_gpus_are_refused() -> None:
     assert room.problems([engine("a/b-70B", (0, 1))], [], RICH, LIMITS) == []
 
 
+def test_gpus_whose_driver_comes_in_this_run_are_only_counted() -> None:
+    """A fresh host would never get its driver if it were refused for having none; a missing card stays missing."""
+    bare = RICH._replace(gpu_bytes=[])
+    wanted = [engine("a/b-8B", (0, 1, 2, 3))]
+    assert "0 answer to nvidia-smi" in room.problems(wanted, [], bare, LIMITS)[0]
+    assert room.problems(wanted, [], bare._replace(gpus_coming=4), LIMITS) == []
+    assert "3 on the PCI bus" in room.problems(wanted, [], bare._replace(gpus_coming=3), LIMITS)[0]
+
+
+def test_gpus_that_answer_are_judged_by_their_answer_even_if_a_driver_is_to_come() -> None:
+    """The bus knows no memory and the driver does; a card it lost is lost."""
+    one = RICH._replace(gpu_bytes=[80 * GIB], gpus_coming=8)
+    assert "1 answer to nvidia-smi" in room.problems([engine("a/b-8B", (1,))], [], one, LIMITS)[0]
+    assert "GPU memory" in room.problems([engine("a/b-70B", (0,))], [], one, LIMITS)[0]
+
+
 def test_model_folder_that_is_not_there_is_named_once_for_all_its_replicas() -> None:
     """Two replicas of one model miss one folder."""
     twins = [engine("/srv/m"), engine("/srv/m", name="engine-a-1")]
