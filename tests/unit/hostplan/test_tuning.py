@@ -70,9 +70,9 @@ def test_virtual_machine_leaves_the_clock_of_its_cores_to_the_hypervisor() -> No
 
 def test_hugepages_are_reserved_only_when_asked_for() -> None:
     """They are taken from everything else."""
-    with_pages = {"sysctl": {**DEFAULTS, "vm.nr_hugepages": "0"}, "writable": [*PLACES, "vm.nr_hugepages"]}
-    assert "vm.nr_hugepages" not in planned(**with_pages)["sysctl"]
-    assert planned({"hugepages": 512}, **with_pages)["sysctl"]["vm.nr_hugepages"] == "512"
+    pages: dict[str, Any] = {"sysctl": {**DEFAULTS, "vm.nr_hugepages": "0"}, "writable": [*PLACES, "vm.nr_hugepages"]}
+    assert "vm.nr_hugepages" not in planned(**pages)["sysctl"]
+    assert planned({"hugepages": 512}, **pages)["sysctl"]["vm.nr_hugepages"] == "512"
 
 
 _TWO = [{"address": "0000:01:00.0", "node": 0}, {"address": "0000:41:00.0", "node": 1}]
