@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from bundle.manifest import BundleError, Wheels
 from bundle.request import Request, asked
 
 ROOT = Path(__file__).resolve().parents[1]
+AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def stage(folder: Folder, request: Request) -> list[str]:
@@ -48,12 +50,25 @@ def stage(folder: Folder, request: Request) -> list[str]:
 
 def requirements(groups: list[str]) -> str:
     """The locked packages of some groups, with hashes; raises BundleError."""
-    export = ["uv", "export", "--frozen", "--quiet", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
+    export = [uv(), "export", "--frozen", "--quiet", "--no-dev", "--no-emit-project", "--no-header", "--no-annotate"]
     return program.run([*export, *(part for group in groups for part in ("--group", group))], cwd=str(ROOT))
 
 
 def download(target: Path) -> None:
     """Have pip fetch what requirements.txt in the folder names; it does not fetch again what lies there."""
-    pip = ["uv", "tool", "run", "--python", sys.executable, "pip", "download", "--quiet", "--no-deps"]
+    pip = [uv(), "tool", "run", "--python", sys.executable, "pip", "download", "--quiet", "--no-deps"]
     wanted = ["--require-hashes", "--only-binary", ":all:", "--find-links", str(target)]
-    program.run([*pip, *wanted, "--dest", str(target), "--requirement", str(target / "requirements.txt")])
+    program.run(
+        [*pip, *wanted, "--dest", str(target), "--requirement", str(target / "requirements.txt")], env=trusted()
+    )
+
+
+def uv(root: Path = ROOT) -> str:
+    """The uv of this machine, else the one that scripts/bootstrap put beside the checkout, on nobody's path."""
+    return shutil.which("uv") or str(root / ".uv" / "bin" / "uv")
+
+
+def trusted() -> dict[str, str]:
+    """Settings that have uv and pip trust whom this system trusts, a company's own authority too, unless told else."""
+    names = ("SSL_CERT_FILE", "PIP_CERT") if AUTHORITIES.exists() else ()
+    return {name: os.environ.get(name) or str(AUTHORITIES) for name in names}

@@ -2,7 +2,7 @@
 # Fill the bundle twice: the second time fetches nothing. Arguments: repository, bundle.
 set -euo pipefail
 cd "$1"
-export BUNDLE=$2 PATH="$1/.uv/bin:$1/.venv/bin:$PATH" ANSIBLE_CONFIG="$1/ansible.cfg"
+export BUNDLE=$2 PATH="$1/.venv/bin:$PATH" ANSIBLE_CONFIG="$1/ansible.cfg"
 mkdir -p "$BUNDLE" .cache/airgap-own
 echo '{"model_type": "llama"}' >.cache/airgap-own/config.json
 coproc hub { exec python molecule/bundle-default/hub.py; }
