@@ -24,6 +24,7 @@ from tests.support.processes import ROOT, Child, free_ports, wait_until
 
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
 CHAT = "/v1/chat/completions"
+_START_SECONDS = 60.0  # for a machine that does much else
 
 
 def haproxy() -> str:
@@ -195,7 +196,7 @@ class Stack:
     def until_decided(self) -> None:
         """Wait until every model's requests are decided by the router."""
         for model in self.config["models"]:
-            wait_until(partial(self._decided, model["name"]), f"the router decides for {model['name']}")
+            wait_until(partial(self._decided, model["name"]), f"the router decides for {model['name']}", _START_SECONDS)
 
     def _decided(self, model: str) -> bool:
         answer = self.post({"model": model, "messages": [{"role": "user", "content": "hello"}]}, **self.headers)
