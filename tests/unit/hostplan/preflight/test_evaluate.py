@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import stackplan
-from hostplan.preflight import report, want
+from hostplan.preflight import host_checks, report, want
 from hostplan.preflight.evaluate import NO_GPU, evaluate
 from hostplan.preflight.finding import Finding
 from roles.preflight.filter_plugins.preflight import reported, rules
@@ -217,6 +217,14 @@ def test_a_host_without_gpus_is_not_asked_for_any() -> None:
     (findings,) = evaluate(stack, {"box": facts(stack)}, RULES).values()
     assert texts(findings, "gpus") == [NO_GPU]
     assert not {"driver", "fabric", "CUDA", "gpu health"} & {each.check for each in findings}
+
+
+@pytest.mark.parametrize(
+    ("at", "skew"), [(100.0, 0.0), (107.0, 0.0), (112.0, 0.0), (113.0, 1.0), (175.0, 63.0), (99.0, -1.0), (30.0, -70.0)]
+)
+def test_a_slow_controller_is_no_clock_that_is_wrong(at: float, skew: float) -> None:
+    """Asked at 100 and answered at 112: what a host read between them proves nothing against its clock."""
+    assert host_checks.skew_of({"asked_at": 100.0, "answered_at": 112.0, "at": at}) == skew
 
 
 def test_clocks_of_hosts_are_compared_with_each_other() -> None:
