@@ -16,7 +16,8 @@ def engine_alerts() -> tuple[Alert, ...]:
     """From no engine at all to a full cache."""
     busy = "(ironrack:engine_in_flight > 0 or sum by (engine, model) (ironrack:engine_requests_running) > 0)"
     still = f"({busy} unless on (engine) ({_TOKENS} > 0))"
-    out = 'ironrack:engine_state{state=~"ejected|probing"} == 1'
+    # Probing is no longer frozen: it waits for a request to try it with, which counts above once it is there.
+    out = 'ironrack:engine_state{state="ejected"} == 1'
     stalled = f"max by (engine, model) ({out}) and on (engine) ({_STALLED})"
     return (
         Alert(
