@@ -59,7 +59,7 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
     )
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
     assert "all 1 hosts: everything works" in done.stdout
-    assert "whole and streamed, at one engine" in done.stdout
+    assert "whole and streamed, at one engine" in " ".join(done.stdout.split())  # long lines are broken
 
 
 def test_verify_playbook_finds_everything_working_and_changes_nothing(demo: Demo) -> None:
