@@ -42,8 +42,8 @@ def _overhead_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _overhead(given: argparse.Namespace) -> Report:
-    from tests.bench.overhead.run import run  # noqa: PLC0415
-    from tests.bench.overhead.subjects import Wanted  # noqa: PLC0415
+    from tests.bench.overhead.run import run  # noqa: PLC0415 - a bench loads what it needs alone
+    from tests.bench.overhead.subjects import Wanted  # noqa: PLC0415 - a bench loads what it needs alone
 
     command = {"peer_command": given.peer_command} if given.peer_command else {}
     wanted = Wanted(haproxy=given.haproxy, peers=given.peer, peer_python=given.peer_python, **command)
@@ -63,7 +63,7 @@ def _quality_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _quality(given: argparse.Namespace) -> Report:
-    from tests.bench.quality.run import Wanted, run  # noqa: PLC0415
+    from tests.bench.quality.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
 
     return run(
         Wanted(
@@ -84,7 +84,7 @@ def _memory_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _memory(given: argparse.Namespace) -> Report:
-    from tests.bench.memory.run import run  # noqa: PLC0415
+    from tests.bench.memory.run import run  # noqa: PLC0415 - a bench loads what it needs alone
 
     return run(given.sessions, given.haproxy)
 
@@ -96,7 +96,7 @@ def _faults_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _faults(given: argparse.Namespace) -> Report:
-    from tests.bench.faults.run import run  # noqa: PLC0415
+    from tests.bench.faults.run import run  # noqa: PLC0415 - a bench loads what it needs alone
 
     return run(given.cases, given.rounds, given.pause_seconds)
 
@@ -109,7 +109,7 @@ def _scraped_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _scraped(given: argparse.Namespace) -> Report:
-    from tests.bench.scraped.run import Wanted, run  # noqa: PLC0415
+    from tests.bench.scraped.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
 
     return run(Wanted(given.engines, given.every_seconds, given.rate, given.passes))
 
@@ -121,7 +121,7 @@ def _rules_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _rules(given: argparse.Namespace) -> Report:
-    from tests.bench.rules.run import Wanted, run  # noqa: PLC0415
+    from tests.bench.rules.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
 
     return run(Wanted(given.engines, given.every_seconds, given.seconds))
 

@@ -33,7 +33,7 @@ async def test_edge_reload_under_load_fails_and_cuts_nothing(start: Start) -> No
         async with load.running(conversations(24, "s")):
             for _ in range(3):
                 wanted = len(load.outcomes) + 24
-                await until(lambda wanted=wanted: len(load.outcomes) >= wanted, "turns go on", 30)  # type: ignore[misc]
+                await until(lambda wanted=wanted: len(load.outcomes) >= wanted, "turns go on", 30)  # type: ignore[misc]  # a lambda has no types
                 argv = [program, "-db", "-f", config, "-x", sock, "-sf", str(pids[-1])]
                 children.append(await asyncio.create_subprocess_exec(*argv, stdout=DEVNULL, stderr=DEVNULL))
                 pids.append(children[-1].pid)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,19 +11,7 @@ from typing import Any
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from bundle import ask, gpus
-
-
-def plain(value: Any) -> Any:
-    """A copy in plain types: Ansible's own resolve templates only while they are read item by item."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
-
-
-def _of_plain(function: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *args: function(*(plain(arg) for arg in args))
+from hostplan.plain import of_plain
 
 
 class FilterModule:
@@ -35,9 +23,9 @@ class FilterModule:
             # Host variables stay as they are: reading all of them would resolve every template of the inventory.
             "bundle_hosts_by_platform": ask.hosts_by_platform,
             "bundle_gpus": gpus.asked,
-            "bundle_request": _of_plain(ask.request),
-            "bundle_needs": _of_plain(ask.wanted),
-            "bundle_parts_of_host": _of_plain(ask.parts_of_host),
-            "bundle_arriving": _of_plain(ask.arriving),
-            "bundle_below": _of_plain(ask.below),
+            "bundle_request": of_plain(ask.request),
+            "bundle_needs": of_plain(ask.wanted),
+            "bundle_parts_of_host": of_plain(ask.parts_of_host),
+            "bundle_arriving": of_plain(ask.arriving),
+            "bundle_below": of_plain(ask.below),
         }

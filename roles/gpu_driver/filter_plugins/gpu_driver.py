@@ -12,15 +12,7 @@ sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 import hostplan
 from hostplan import table
-
-
-def plain(value: Any) -> Any:
-    """A copy in plain types: Ansible's own resolve templates only while they are read item by item."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
+from hostplan.plain import plain
 
 
 def decided(state: Mapping[str, Any], facts: Mapping[str, Any], intent: Mapping[str, Any]) -> dict[str, Any]:

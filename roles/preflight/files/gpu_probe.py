@@ -59,8 +59,8 @@ def here() -> dict[str, Any]:
 
 def reduce_as(rank: int, world: int, meeting: str) -> dict[str, Any]:
     """One member of the all-reduce: the sum of all ranks, twice, the second time timed."""
-    import torch  # noqa: PLC0415
-    import torch.distributed as dist  # noqa: PLC0415
+    import torch  # noqa: PLC0415 - as above
+    import torch.distributed as dist  # noqa: PLC0415 - as above
 
     torch.cuda.set_device(rank)
     dist.init_process_group("nccl", init_method=f"file://{meeting}", rank=rank, world_size=world)

@@ -12,19 +12,11 @@ import yaml
 # The roles run from a checkout, where hostplan lies beside roles/ and need not be installed.
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
+from hostplan.plain import plain
 from hostplan.preflight import known_bad, report, want
 from hostplan.preflight.evaluate import Rules, evaluate
 
 DATA = Path(__file__).resolve().parents[3] / "hostplan" / "data"
-
-
-def plain(value: Any) -> Any:
-    """A copy in plain types: Ansible's own resolve templates only while they are read item by item."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return str(value) if isinstance(value, str) else value
 
 
 def questions(plan: Mapping[str, Any], host: str) -> dict[str, Any]:

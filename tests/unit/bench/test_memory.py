@@ -31,7 +31,7 @@ def test_question_is_one_that_the_router_reads() -> None:
     _, at = read_varint(frame, at)
     arguments = read_messages(frame, at, len(frame))["ask"]
     assert arguments["id"] == arguments["lease"] == one.name
-    assert arguments["size"] == len(bytes(arguments["body"]))  # type: ignore[arg-type]
+    assert arguments["size"] == len(bytes(arguments["body"]))  # type: ignore[arg-type]  # octets, of all the types it may have
     assert bool(arguments["session"]) != one.silent
 
 
