@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import uuid
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -42,19 +43,21 @@ class Demo:
 def brought_up(request: pytest.FixtureRequest) -> Demo:
     """scripts/up, its progress shown as it comes; with a stack already up it takes seconds."""
     capture = request.config.pluginmanager.getplugin("capturemanager")
-    last = ""
+    lines: deque[str] = deque(maxlen=40)
     with (
         bringing_docker() as brought,
         capture.global_and_fixture_disabled(),
-        subprocess.Popen([ROOT / "scripts" / "up"], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(
+            [ROOT / "scripts" / "up"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process,
     ):
         for line in process.stdout or ():
             sys.stderr.write(line)
-            last = line
+            lines.append(line)
             if line.startswith("[") and DOCKER_STEP not in line:
                 brought()
-    assert process.returncode == 0, "scripts/up failed: see its lines above"
-    report = json.loads(last)
+    assert process.returncode == 0, "scripts/up failed; its last lines:\n" + "".join(lines)
+    report = json.loads(lines[-1])
     return Demo(deployed.read(int(report["endpoint"].rsplit(":", 1)[1])), report)
 
 

@@ -24,7 +24,7 @@ UNSEEN = (
 
 
 @pytest.mark.docker
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1500)
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_molecule_scenario_holds(scenario: str) -> None:
     """The role does what it says on a fresh host, says so before, changes nothing the second time."""

@@ -19,7 +19,7 @@ from tests.support.lab import started
 from tests.support.load import Load, conversations, ends, load
 from tests.support.until import until
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(540)]
 DISK_KIB = 4096
 
 

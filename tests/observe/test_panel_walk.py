@@ -27,7 +27,7 @@ from tests.support import lab as labs
 from tests.support.processes import wait_until
 from tests.support.prometheus import pages, prometheus, quick
 
-pytestmark = [pytest.mark.lab, pytest.mark.timeout(360)]
+pytestmark = [pytest.mark.lab, pytest.mark.timeout(720)]
 
 ENGINES = 3
 SECONDS = 120.0

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+PATIENCE = 3
 
 
 def free_ports(count: int) -> list[int]:
@@ -26,10 +27,13 @@ def free_ports(count: int) -> list[int]:
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Return as soon as `condition` holds, taking a refused connection for no; fail with `what` when it never does."""
-    deadline = time.monotonic() + seconds
+    """Return as soon as `condition` holds, taking a refused connection for no; fail with `what` when it never does.
+
+    `seconds` are those of an idle machine; one that does much else gets `PATIENCE` times as many before it is given up.
+    """
+    deadline = time.monotonic() + PATIENCE * seconds
     while not _holds(condition):
-        assert time.monotonic() < deadline, f"{what}: not so within {seconds:g} s"
+        assert time.monotonic() < deadline, f"{what}: not so within {PATIENCE * seconds:g} s"
         time.sleep(0.02)
 
 
