@@ -6,6 +6,7 @@ import fcntl
 import shutil
 import subprocess
 import tempfile
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from demo.console import Console, StepError
 from demo.paths import CACHE
 
 MIRROR = "http://deb.debian.org/debian"
+MIRROR_SECONDS = 10.0
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 SCRIPTS = Path("/usr/share/debootstrap/scripts")
 AUTHORITIES = Path("/usr/local/share/ca-certificates")
@@ -35,6 +37,15 @@ Components: main
 Signed-By: {keyring}
 """
 WITHOUT_DOCS = "path-exclude /usr/share/doc/*\npath-exclude /usr/share/man/*\npath-exclude /usr/share/locale/*\n"
+
+
+def mirror_answers(mirror: str = MIRROR) -> bool:
+    """Whether a Debian mirror has what debootstrap asks of it first: its top folder need not answer anything."""
+    try:
+        with urllib.request.urlopen(f"{mirror}/dists/{next(iter(SUITES.values()))}/Release", timeout=MIRROR_SECONDS):
+            return True
+    except OSError:
+        return False
 
 
 def ensure(console: Console, tag: str) -> None:

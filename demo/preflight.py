@@ -70,7 +70,7 @@ def _machine(port: int) -> Machine:
         has_apt=shutil.which("apt-get") is not None,
         port_taken=not docker.running("edge") and _taken(port),
         images_missing=missing,
-        reaches_sources=not missing or images.registry_answers() or images.registry_answers(bases.MIRROR),
+        reaches_sources=not missing or images.registry_answers() or bases.mirror_answers(),
     )
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import http.server
 import threading
 import tomllib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import yaml
 
-from demo import catalogue, conversation, deployed, images, local_settings, preflight
+from demo import bases, catalogue, conversation, deployed, images, local_settings, preflight
 from demo.console import Console, StepError
 from demo.conversation import Turn
 from demo.images import Images
@@ -90,13 +92,13 @@ def test_deployed_stack_that_is_not_there_says_what_to_do(tmp_path: Path) -> Non
         deployed.read(8080, tmp_path)
 
 
-@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, True), (503, False)])
-def test_registry_that_asks_for_a_login_is_an_answer(status: int, answers: bool) -> None:
-    """200 and 401 come from a registry; anything else, or nothing, does not."""
+@contextmanager
+def _server(status: Callable[[str], int]) -> Iterator[str]:
+    """A web server that answers one request with the status of its path."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(status)
+            self.send_response(status(self.path))
             self.end_headers()
 
         def log_message(self, format: str, *args: object) -> None:
@@ -104,8 +106,23 @@ def test_registry_that_asks_for_a_login_is_an_answer(status: int, answers: bool)
 
     with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.handle_request, daemon=True).start()
-        assert images.registry_answers(f"http://127.0.0.1:{server.server_port}/v2/") is answers
-    assert not images.registry_answers(f"http://127.0.0.1:{server.server_port}/v2/")
+        yield f"http://127.0.0.1:{server.server_port}"
+
+
+@pytest.mark.parametrize(("status", "answers"), [(200, True), (401, True), (503, False)])
+def test_registry_that_asks_for_a_login_is_an_answer(status: int, answers: bool) -> None:
+    """200 and 401 come from a registry; anything else, or nothing, does not."""
+    with _server(lambda _: status) as url:
+        assert images.registry_answers(f"{url}/v2/") is answers
+    assert not images.registry_answers(f"{url}/v2/")
+
+
+@pytest.mark.parametrize("mirrors", [True, False])
+def test_mirror_is_asked_for_a_release_not_for_its_top_folder(mirrors: bool) -> None:
+    """A mirror behind a cache knows its files and may know nothing of its folders."""
+    with _server(lambda path: 200 if mirrors and path == "/debian/dists/bookworm/Release" else 404) as url:
+        assert bases.mirror_answers(f"{url}/debian") is mirrors
+    assert not bases.mirror_answers(f"{url}/debian")
 
 
 def test_failed_command_shows_its_last_lines(capfd: pytest.CaptureFixture[str]) -> None:
