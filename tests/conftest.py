@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 # Property tests judge results, never the speed of the machine they happen to run on.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -16,6 +18,7 @@ settings.load_profile("untimed")
 STAGES = ("lab", "e2e", "docker")
 # What measures its own processes, or has the fixed ports of the real stack, runs in one process each.
 STACK, PROCESSES = "stack", "processes"
+OF_STACK, ALONE = "tests/e2e/", "tests/molecule/"
 OF_PROCESSES = ("tests/edge/", "tests/integration/", "tests/chaos/", "tests/lab/", "tests/observe/")
 
 
@@ -23,17 +26,31 @@ def _stage(item: pytest.Item) -> int:
     return max((STAGES.index(mark.name) + 1 for mark in item.iter_markers() if mark.name in STAGES), default=0)
 
 
-def _group(item: pytest.Item) -> str:
-    """Which tests share a process; nothing for what may run alone anywhere."""
-    if item.get_closest_marker("docker"):
-        return ""
-    if item.get_closest_marker("e2e"):
+class Groups(LoadScopeScheduling):  # type: ignore[misc]  # xdist has no types
+    """What shares a process, by where a test stands: xdist 3.8 does not see its own marker under pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _group(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    """Hand out whole groups, in the order of the list."""
+    return Groups(config, log)
+
+
+def _group(nodeid: str) -> str:
+    """Which tests share a process; one of its own for a scenario, which may run alone anywhere."""
+    if nodeid.startswith(OF_STACK):
         return STACK
-    return PROCESSES if item.nodeid.startswith(OF_PROCESSES) else item.nodeid.split("::")[0]
+    if nodeid.startswith(OF_PROCESSES):
+        return PROCESSES
+    return nodeid if nodeid.startswith(ALONE) else nodeid.split("::", maxsplit=1)[0]
 
 
-def _turn(group: str) -> int:
-    return [STACK, PROCESSES].index(group) if group in {STACK, PROCESSES} else 2 + (not group)
+def _turn(nodeid: str) -> int:
+    group = _group(nodeid)
+    return [STACK, PROCESSES].index(group) if group in {STACK, PROCESSES} else 2 + (group == nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -42,7 +59,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not hasattr(config, "workerinput"):
         items.sort(key=_stage)
         return
-    items.sort(key=lambda item: _turn(_group(item)))
-    for item in items:
-        if group := _group(item):
-            item.add_marker(pytest.mark.xdist_group(group))
+    items.sort(key=lambda item: _turn(item.nodeid))
