@@ -186,6 +186,23 @@ def _plan(intent: Intent, found: Found) -> Plan:
     )
 
 
+def undo(before: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is to be set back: of what was remembered before the first change, what differs now.
+
+    `sysctl` maps keys to values; `files` maps paths (with a star for every CPU) to the word to be written there.
+    """
+    host = Found(**found)
+    sysctl = before.get("sysctl", {})
+    words = {
+        THP: (before.get("thp", ""), host.thp),
+        GOVERNOR: (next(iter(before.get("governors", [])), ""), next(iter(host.governors), "")),
+    }
+    return {
+        "sysctl": {key: value for key, value in sysctl.items() if host.sysctl.get(key, "").split() != value.split()},
+        "files": {path: old for path, (old, now) in words.items() if old not in {"", now}},
+    }
+
+
 def _wanted(intent: Intent) -> dict[str, str]:
     values = {value.key: value.value for value in TABLE}
     if intent.hugepages >= 0:

@@ -22,7 +22,7 @@ from demo.deployed import Engine, Stack
 from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
 from tests.support.processes import ROOT, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 RUNNING = "vllm:num_requests_running"
 ABORT_SECONDS = 1.0

@@ -14,7 +14,7 @@ import stackplan
 from tests.e2e.conftest import HEALTHY_SECONDS, Demo
 from tests.support.processes import ROOT, free_ports, wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 KEY = "sk-0123456789abcdef"
 NAME = "test-engine-fields"

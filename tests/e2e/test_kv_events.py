@@ -24,7 +24,7 @@ from tests.e2e.conftest import HEALTHY_SECONDS, Demo
 from tests.support.processes import ROOT, free_ports, wait_until
 from tests.support.until import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 NAME = "kv-test-engine"
 BLOCKS = 40  # of 128 tokens: a few prompts fill the cache

@@ -10,7 +10,7 @@ from observe.dashboards.model import LOAD
 from observe.dashboards.walk import Finding, silent, walked
 from tests.e2e.conftest import Demo
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 # Long-term rules are evaluated every two minutes: a Prometheus that has just started is given that, once.
 SECONDS = 240.0

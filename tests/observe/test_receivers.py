@@ -34,10 +34,11 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    """Both programs with every receiver, and one target that is fine."""
+    """Both programs with every receiver, and targets that are fine."""
     with ExitStack() as stack:
         heard, mails = stack.enter_context(hooks()), stack.enter_context(mailbox())
-        target = stack.enter_context(toy())
+        # Two of one host: were one alone down, the host would be, and of that the host's own alert tells.
+        target, other = stack.enter_context(toy()), stack.enter_context(toy())
         here = f"http://127.0.0.1:{heard.port}"
         settings: dict[str, Any] = {
             "alerts": {
@@ -61,7 +62,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
         }
         secrets = {"mail-password": "mail secret", "slack-url": f"{here}/slack", "pager-token": "pager secret"}
         live = stack.enter_context(observing(tmp_path, settings, secrets=secrets))
-        live.targets("router", toy=target.address)
+        live.targets("router", toy=target.address, other=other.address)
         live.start()
         yield Site(live, heard, mails, target)
 

@@ -21,6 +21,7 @@ class FilterModule:
         """Names as templates use them."""
         return {
             "host_tuning_plan": lambda found, intent: tuning.plan(plain(intent), plain(found)),
+            "host_tuning_undo": lambda found, before: tuning.undo(plain(before), plain(found)),
             "host_tuning_sysctl_file": lambda chosen: tuning.sysctl_file(plain(chosen)),
             "host_tuning_limits_file": lambda _: tuning.limits_file(),
         }

@@ -124,3 +124,16 @@ def test_files_say_why() -> None:
 def test_documents_carry_the_table_as_it_is(page: str) -> None:
     """One table: a value that changes here changes there (print(hostplan.tuning.table()) shows it)."""
     assert tuning.table() in (ROOT / page).read_text()
+
+
+def test_only_what_differs_from_before_is_set_back() -> None:
+    """What nobody remembers stays; what is as it was, however it is spaced, is not touched."""
+    before = {
+        "sysctl": {"net.core.somaxconn": "4096", "vm.swappiness": "60", "net.ipv4.tcp_rmem": "4096 1 2"},
+        "thp": "always",
+        "governors": ["powersave"],
+    }
+    now = {"net.core.somaxconn": "16384", "vm.swappiness": "60", "net.ipv4.tcp_rmem": "4096\t1\t2"}
+    found = {"sysctl": now, "thp": "madvise", "governors": ["powersave"]}
+    assert tuning.undo(before, found) == {"sysctl": {"net.core.somaxconn": "4096"}, "files": {tuning.THP: "always"}}
+    assert tuning.undo({}, found) == {"sysctl": {}, "files": {}}
