@@ -69,6 +69,24 @@ def demo(brought_up: Demo) -> Demo:
     return brought_up
 
 
+def wait_for_engine(container: str, url: str) -> None:
+    """Return once an engine is healthy; fail at once, with its last lines, when it has ended instead."""
+    state = ["docker", "inspect", "--format", "{{.State.Running}}", container]
+
+    def answers() -> bool:
+        if subprocess.run(state, capture_output=True, text=True, check=True).stdout.strip() != "true":
+            log = subprocess.run(
+                ["docker", "logs", "--tail", "40", container], capture_output=True, text=True, check=True
+            )
+            pytest.fail(f"{container} has ended:\n{log.stderr}")
+        try:
+            return requests.get(f"{url}/health", timeout=5).status_code == 200
+        except requests.RequestException:
+            return False
+
+    wait_until(answers, f"{container} answers", HEALTHY_SECONDS)
+
+
 def services() -> list[str]:
     """The containers of the stack."""
     listing = [

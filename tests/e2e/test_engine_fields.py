@@ -11,8 +11,8 @@ import pytest
 import requests
 
 import stackplan
-from tests.e2e.conftest import HEALTHY_SECONDS, Demo
-from tests.support.processes import ROOT, free_ports, wait_until
+from tests.e2e.conftest import Demo, wait_for_engine
+from tests.support.processes import ROOT, free_ports
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
@@ -90,17 +90,10 @@ def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         subprocess.run([*_run(service), *service["command"]], capture_output=True, check=True)
         url = f"http://127.0.0.1:{port}"
-        wait_until(lambda: _healthy(url), "the engine answers", HEALTHY_SECONDS)
+        wait_for_engine(NAME, url)
         yield Engine(url)
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], capture_output=True, check=False)
-
-
-def _healthy(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/health", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
 
 
 def test_engine_answers_only_who_knows_its_key(engine: Engine) -> None:

@@ -20,8 +20,8 @@ from router.fleet_settings import EngineSnapshot
 from router.kv_caches import Caches
 from router.liveness import State
 from router.parse import Ask, ParseSettings, Request, parse
-from tests.e2e.conftest import HEALTHY_SECONDS, Demo
-from tests.support.processes import ROOT, free_ports, wait_until
+from tests.e2e.conftest import Demo, wait_for_engine
+from tests.support.processes import ROOT, free_ports
 from tests.support.until import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -50,7 +50,7 @@ class Engine:
     def restart(self) -> None:
         """Another process, with an empty cache."""
         subprocess.run(["docker", "restart", "--time", "20", NAME], capture_output=True, check=True)
-        wait_until(lambda: _healthy(self.url), "the engine answers again", HEALTHY_SECONDS)
+        wait_for_engine(NAME, self.url)
 
 
 class Router:
@@ -121,20 +121,13 @@ def _run(service: dict[str, Any]) -> list[str]:
     return [*line, *service["command"]]
 
 
-def _healthy(url: str) -> bool:
-    try:
-        return requests.get(f"{url}/health", timeout=5).status_code == 200
-    except requests.RequestException:
-        return False
-
-
 @pytest.fixture(scope="module")
 def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Another engine of the demonstration's image and model, with a small cache of which it tells."""
     inspected = ["docker", "inspect", "--format", "{{.Config.Image}} {{index .Args 1}}"]
     found = subprocess.run([*inspected, brought_up.stack.engines[0].name], capture_output=True, text=True, check=True)
     image, model = found.stdout.split()
-    root, ports = tmp_path_factory.mktemp("engine"), free_ports(2)
+    root, ports = tmp_path_factory.mktemp("engine"), free_ports(3)  # the last one for replays
     planned = _planned(image, model, ports, root)
     service = next(service for service in planned["services"] if service["kind"] == "engine")
     (root / "engine").symlink_to(ROOT / "roles" / "engine" / "files")
@@ -142,7 +135,7 @@ def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     try:
         subprocess.run(_run(service), capture_output=True, check=True)
         url = f"http://127.0.0.1:{ports[0]}"
-        wait_until(lambda: _healthy(url), "the engine answers", HEALTHY_SECONDS)
+        wait_for_engine(NAME, url)
         yield Engine(stackplan.router_config(planned, "box"), url)
     finally:
         subprocess.run(["docker", "rm", "--force", NAME], capture_output=True, check=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import os
 import signal
@@ -11,19 +10,30 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 3
+# None that the kernel gives to connections: a load of thousands beside a test takes one of those at any moment.
+_PORTS = range(22_000, 32_000)
+# Processes side by side begin at different places.
+_candidates = (_PORTS[(os.getpid() * 997 + step) % len(_PORTS)] for step in count())
 
 
-def free_ports(count: int) -> list[int]:
-    """Ports that nothing listens on now, all different."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [int(sock.getsockname()[1]) for sock in sockets]
+def free_ports(wanted: int) -> list[int]:
+    """Ports that nothing listens on now, all different and neighbours where they can be, never the last call's."""
+    return list(islice(filter(_free, _candidates), wanted))
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            sock.bind(("", port))
+        except OSError:
+            return False
+    return True
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
