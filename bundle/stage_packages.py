@@ -116,7 +116,7 @@ def _key(key: str, path: Path) -> str:
 
 def _repository(archives: Path, target: Path, platform: str) -> list[Path]:
     """The packages in their final place, with the two files that make it a repository."""
-    shutil.rmtree(target, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)  # mostly there is none
     target.mkdir(parents=True)
     kept = [
         Path(shutil.move(path, target / path.name.replace("%3a", ":").replace(":", "_"))) for path in _debs(archives)

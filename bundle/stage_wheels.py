@@ -28,7 +28,7 @@ def stage(folder: Folder, request: Request) -> list[str]:
     target, scratch = folder.root / "wheels", folder.scratch("wheels")
     (scratch / "requirements.txt").write_text(text)
     download(scratch)
-    shutil.rmtree(target, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)  # mostly there is none
     scratch.replace(target)
     if leftover := sorted(path.name for path in target.iterdir() if path.suffix not in {".whl", ".txt"}):
         raise BundleError(

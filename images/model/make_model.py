@@ -83,10 +83,10 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     arguments = parser.parse_args()
     unfinished = arguments.folder.with_name(arguments.folder.name + ".unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    shutil.rmtree(unfinished, ignore_errors=True)  # mostly there is none
     unfinished.mkdir(parents=True)
     write(unfinished, arguments.corpus)
-    shutil.rmtree(arguments.folder, ignore_errors=True)
+    shutil.rmtree(arguments.folder, ignore_errors=True)  # mostly there is none
     os.rename(unfinished, arguments.folder)
 
 

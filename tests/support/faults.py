@@ -52,7 +52,7 @@ async def blackholed(lab: Lab, engine: str) -> AsyncIterator[None]:
 def need_iptables() -> None:
     """Skip where packets cannot be dropped."""
     if not shutil.which("iptables") or subprocess.run(["iptables", "-L"], capture_output=True, check=False).returncode:
-        pytest.skip("needs iptables and CAP_NET_ADMIN")
+        pytest.skip("needs iptables and CAP_NET_ADMIN: runs as root where iptables is installed")
 
 
 def _iptables(verb: str, rule: list[str]) -> None:

@@ -76,8 +76,9 @@ class Engine:
         return answer.result()
 
     async def _get(self, request: Request, writer: asyncio.StreamWriter) -> bool:
-        # The router asks for these by itself, now and then.
-        self.counts["gets"] += request.path not in {"/stats", "/health", "/metrics", "/v1/models"}
+        # The router asks for the models by itself, now and then; what came through the edge has an id.
+        asked_by_router = request.path == "/v1/models" and "x-request-id" not in request.headers
+        self.counts["gets"] += not asked_by_router and request.path not in {"/stats", "/health", "/metrics"}
         body = dict(self.counts) if request.path == "/stats" else {"engine": self.name, "path": request.path}
         writer.write(_whole(200, body))
         await writer.drain()

@@ -107,7 +107,7 @@ def prepare(root: Path) -> None:
     """An empty folder for what arrives, open to whoever this connection logs in as and to nobody else."""
     root.mkdir(mode=0o755, parents=True, exist_ok=True)
     incoming = root / INCOMING
-    shutil.rmtree(incoming, ignore_errors=True)
+    shutil.rmtree(incoming, ignore_errors=True)  # mostly there is none
     incoming.mkdir(mode=0o700)
     if "SUDO_UID" in os.environ:
         os.chown(incoming, int(os.environ["SUDO_UID"]), -1)
@@ -129,7 +129,7 @@ def place(root: Path, files: Sequence[Mapping[str, Any]], arrived: Sequence[str]
             os.chown(fresh, os.geteuid(), os.getegid())
         fresh.chmod(0o644)
         fresh.replace(target)
-    shutil.rmtree(root / INCOMING, ignore_errors=True)
+    shutil.rmtree(root / INCOMING, ignore_errors=True)  # all of it has arrived
     return problems
 
 

@@ -76,7 +76,7 @@ def stage(root: Path, name: str, files: dict[str, str]) -> bool:
     fresh.chmod(0o755)
     for path, text in files.items():
         write_file(fresh / path, text)
-    shutil.rmtree(target, ignore_errors=True)
+    shutil.rmtree(target, ignore_errors=True)  # mostly there is none
     fresh.rename(target)
     return True
 
