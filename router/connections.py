@@ -2,6 +2,8 @@
 
 import asyncio
 import logging
+import socket
+import struct
 import time
 from collections.abc import Callable
 from functools import partial
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 _MOST_CONNECTIONS = 4096  # from the edge, each bounded in memory by its limits
 _MOST_EVENT_CONNECTIONS = 256  # an edge process has one for each of its threads, and holds a line at most
 _DECIDER = b'"decider":'
+_RESET = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
 def mine(index: int) -> Callable[[bytes], bool]:
@@ -124,6 +127,8 @@ class EventConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
+        # Whoever ends it, even a kill: the edge gets a reset. HAProxy 3.0 never dials again after an orderly end.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if len(self._peers) >= _MOST_EVENT_CONNECTIONS:
             transport.close()
             return

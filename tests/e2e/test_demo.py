@@ -25,6 +25,7 @@ from tests.support.processes import ROOT, wait_until
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 RUNNING = "vllm:num_requests_running"
+EVENTS = "ironrack_router_events_total"
 ABORT_SECONDS = 1.0
 LONG_TOKENS = 3000
 
@@ -120,7 +121,7 @@ def test_engine_stops_working_when_the_client_hangs_up(demo: Demo, stream: bool)
 
 
 def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
-    """With the router killed the edge keeps each conversation with its engine; the router back decides again."""
+    """With the router killed the edge keeps each conversation with its engine; the router back decides and hears."""
     turns = demo.conversation()
     home = next(turns).served_by
     with _killed("router"):
@@ -128,6 +129,7 @@ def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
     assert [(turn.served_by, turn.reason) for turn in alone] == [(home, "fallback")] * 2
     wait_until(lambda: settled(demo.stack), "the router decides again", 60)
     assert next(turns).reason != "fallback"
+    wait_until(lambda: _heard(demo.stack) > 0, "the router hears again how requests end", 60)
 
 
 def test_services_start_again_in_the_same_containers(demo: Demo) -> None:
@@ -160,6 +162,10 @@ def _status(*options: str) -> dict[str, Any]:
     assert done.returncode < 2, done.stderr
     said: dict[str, Any] = json.loads(done.stdout)
     return said
+
+
+def _heard(stack: Stack) -> float:
+    return sum(value for name, value in conversation.samples(f"{stack.router}/metrics") if name == EVENTS)
 
 
 def _public_address() -> str:

@@ -1,16 +1,22 @@
 """The command line: exit codes an operator and a container can rely on."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from router.__main__ import main
+from router.config import split_address
+from tests.support.processes import wait_until
 
 ROOT = Path(__file__).parents[3]
 
@@ -68,12 +74,33 @@ def test_taken_port_ends_with_code_1(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_with_code_0(tmp_path: Path, number: signal.Signals) -> None:
     """Asked to stop, it stops."""
-    path = write(tmp_path / "router.yml")
-    command = [sys.executable, "-m", "router", "--config", str(path)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if "questions on" in line:
-                break
+    with running(tmp_path) as (process, _):
         process.send_signal(number)
         assert process.wait() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_edge_sees_a_reset_when_the_router_ends(tmp_path: Path, number: signal.Signals) -> None:
+    """However it ends: HAProxy 3.0 takes an orderly end of the event connection for nothing, and never dials again."""
+    with running(tmp_path) as (process, said):
+        events, http = re.findall(r"(?:events|HTTP) on (\S+:\d+)", said)
+        with socket.create_connection(split_address(events), timeout=60) as edge:
+            edge.sendall(b'10 {"id":"x"}')
+            heard = "ironrack_router_events_total 1\n"
+            wait_until(lambda: heard in requests.get(f"http://{http}/metrics", timeout=5).text, "the line is read", 60)
+            process.send_signal(number)
+            with pytest.raises(ConnectionResetError):
+                edge.recv(1)
+
+
+@contextmanager
+def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A router that takes questions, and its line that says where."""
+    command = [sys.executable, "-m", "router", "--config", str(write(tmp_path / "router.yml"))]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        assert process.stderr is not None
+        said = next(line for line in process.stderr if "questions on" in line)
+        try:
+            yield process, said
+        finally:
+            process.kill()
