@@ -285,7 +285,7 @@ GPUS = _series(
         "kind",
     ),
     ("gpu_row_remap_failed", "0 or 1", "1 when a broken row could not be replaced."),
-    ("gpu_xid_last", "XID", "The last fault's number; it stays until the next."),
+    ("gpu_xid_last", "XID", "The last fault's number until the next; DCGM 4.5 leaves it out before the first."),
     (
         "gpu_xid:15m",
         "faults",
@@ -293,7 +293,12 @@ GPUS = _series(
         "xid fatal",
     ),
     ("gpu_nvlink_bytes:rate", "bytes/s", "Bytes over NVLink."),
-    ("gpu_nvlink_errors:1h", "errors", "NVLink errors of the last hour."),
+    (
+        "gpu_nvlink_errors:1h",
+        "errors",
+        "NVLink errors of the last hour, by kind; an exporter leaves out kinds that the GPU does not count.",
+        "kind",
+    ),
     ("gpu_pcie_replays:rate", "replays/s", "Repeated PCIe transfers."),
 )
 

@@ -156,7 +156,7 @@ _FAULTS = Row(
             "NVLink errors, last hour",
             "Repeated transfers slow everything down; many mean a bad bridge or seat.",
             "short",
-            [ask(f"ironrack:gpu_nvlink_errors:1h{H}", _GPU)],
+            [ask(f"ironrack:gpu_nvlink_errors:1h{H}", _GPU + ", {{kind}}")],
             steps=over(1, 100),
         ),
         Panel(

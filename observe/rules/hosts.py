@@ -103,7 +103,6 @@ def _gpu_faults() -> tuple[Record, ...]:
     """
     kinds = {"corrected": "SBE", "uncorrected": "DBE"}
     rows = {"corrected": "CORRECTABLE", "uncorrected": "UNCORRECTABLE"}
-    errors = " + ".join(f"increase(DCGM_FI_DEV_NVLINK_{each}_ERROR_COUNT_TOTAL[1h])" for each in _NVLINK_ERRORS)
     new = f"clamp_min({_XID} - ({_XID} offset 15m or {_XID} * 0), 0)"
     held = f'{_XID}{{fatal="1"}} > 0 and on (host, gpu) ironrack_gpu_fault == 1'
     return (
@@ -118,5 +117,12 @@ def _gpu_faults() -> tuple[Record, ...]:
         Record("gpu_row_remap_failed", of_gpu(f"DCGM_FI_DEV_ROW_REMAP_FAILURE {_KNOWN}")),
         Record("gpu_xid_last", of_gpu(f"DCGM_FI_DEV_XID_ERRORS {_KNOWN}")),
         Record("gpu_xid:15m", of_gpu(f"{held} or {new}", "sum", ", xid, fatal")),
-        Record("gpu_nvlink_errors:1h", of_gpu(errors)),
+        *(
+            Record(
+                "gpu_nvlink_errors:1h",
+                of_gpu(f"increase(DCGM_FI_DEV_NVLINK_{raw}_ERROR_COUNT_TOTAL[1h])"),
+                {"kind": raw.lower()},
+            )
+            for raw in _NVLINK_ERRORS
+        ),
     )
