@@ -13,6 +13,7 @@ from observe.rules.hosts import hosts
 from observe.rules.parts import Record
 from tests.observe.lab import planned, rules_of
 from tests.observe.recorded import FOLDER
+from tests.support.processes import wait_until
 from tests.support.prometheus import pages, prometheus, quick
 
 pytestmark = [pytest.mark.lab, pytest.mark.timeout(360)]
@@ -41,6 +42,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         config = {"global": every, "scrape_configs": [{"job_name": "gpu", "static_configs": targets}]}
         folder: Path = tmp_path_factory.mktemp("gpus") / "p"
         with prometheus(folder, config, quick(rules_of(planned(1, gpus=1)))) as found:
+            # Every page but one tells it, and it is among the last that a group's evaluation records.
+            wait_until(lambda: len(_series(found, "gpu_xid_last")) == 3, "every page was read", SECONDS)
             yield found
 
 
