@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from hostplan.preflight import smi, xids
 from tests.unit.hostplan.preflight.hosts import xml
 
 FATAL = {79: "the GPU fell off the bus"}
+SHIPPED = yaml.safe_load((Path(xids.__file__).parents[1] / "data" / "xids.yml").read_text())
 
 
 def test_recorded_gpus_are_read_whole() -> None:
@@ -98,3 +102,19 @@ def test_an_xid_is_read_with_its_gpu(line: str, slot: str, number: int, fatal: b
 def test_other_lines_tell_of_no_xid(line: str) -> None:
     """Only the driver's own words count."""
     assert xids.parse(line, FATAL) is None
+
+
+@pytest.mark.parametrize("number", [46, 48, 62, 64, 74, 79, 95, 109, 110, 119, 120, 136, 140, 143, 151, 155, 156, 158])
+def test_xid_that_needs_a_reset_is_fatal(number: int) -> None:
+    """As the driver's maker lists them: nothing else brings such a GPU back."""
+    found = xids.parse(f"NVRM: Xid (PCI:0000:01:00): {number}, pid=1, name=x", SHIPPED)
+    assert found is not None
+    assert found.fatal
+
+
+@pytest.mark.parametrize("number", [13, 31, 43, 45, 63, 68, 69, 92, 94, 121, 137, 142, 157])
+def test_xid_that_ends_a_program_at_most_is_not_fatal(number: int) -> None:
+    """A GPU that still computes is not drained: a restart of the program, or nothing, is what the list asks for."""
+    found = xids.parse(f"NVRM: Xid (PCI:0000:01:00): {number}, pid=1, name=x", SHIPPED)
+    assert found is not None
+    assert not found.fatal
