@@ -19,6 +19,7 @@ STAGES = ("lab", "e2e", "docker")
 # What measures its own processes, or has the fixed ports of the real stack, runs in one process each.
 STACK, PROCESSES = "stack", "processes"
 OF_STACK, ALONE = "tests/e2e/", "tests/molecule/"
+LONGEST = "tests/molecule/test_scenarios.py::test_molecule_scenario_holds[bundle-default]"  # must not be begun last
 OF_PROCESSES = ("tests/edge/", "tests/integration/", "tests/chaos/", "tests/lab/", "tests/observe/")
 
 
@@ -50,7 +51,8 @@ def _group(nodeid: str) -> str:
 
 def _turn(nodeid: str) -> int:
     group = _group(nodeid)
-    return [STACK, PROCESSES].index(group) if group in {STACK, PROCESSES} else 2 + (group == nodeid)
+    first = [STACK, PROCESSES, LONGEST]
+    return first.index(group) if group in first else len(first) + (group == nodeid)
 
 
 @pytest.hookimpl(tryfirst=True)
