@@ -84,7 +84,7 @@ def _trim(folder: Path, suite: str) -> None:
     (folder / "etc/apt/sources.list.d/debian.sources").write_text(sources, encoding="utf-8")
     (folder / "etc/dpkg/dpkg.cfg.d/without-docs").write_text(WITHOUT_DOCS, encoding="utf-8")
     for name in ("var/lib/apt/lists", "var/cache/apt", "usr/share/doc", "usr/share/man", "usr/share/locale"):
-        shutil.rmtree(folder / name, ignore_errors=True)
+        shutil.rmtree(folder / name, ignore_errors=True)  # a suite may come without one of them
     for name in ("var/lib/apt/lists/partial", "var/cache/apt/archives/partial"):
         (folder / name).mkdir(parents=True)
 

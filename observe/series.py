@@ -179,6 +179,8 @@ ROUTERS = (
         ("router_decision_seconds:quantile", "seconds", "Time per decision: quantiles 0.5, 0.95 and 0.99.", "quantile"),
         ("router_leases", "requests", "Requests in flight that the router knows of."),
         ("router_bindings", "sessions", "Sessions whose home is remembered."),
+        ("router_decisions:rate", "decisions/s", "Requests that this router gave to an engine."),
+        ("router_events:rate", "lines/s", "Completion lines heard: requests of which the edge said how they ended."),
         ("router_leases_expired:rate", "leases/s", "Leases that ran out: completion lines were lost."),
         ("router_internal_errors:rate", "errors/s", "Faults of the router; the edge then decides by itself."),
         ("router_events_garbage:rate", "lines/s", "Completion lines that could not be read."),

@@ -91,6 +91,17 @@ ITSELF = Row(
             [ask("ironrack:router_probe_age_seconds", "{{host}} {{router}}")],
             steps=over(5, 15),
         ),
+        Panel(
+            610,
+            "Decided, and heard to end",
+            "The two go side by side, but for streams that last. Decisions without ends: the edge does not reach it.",
+            "reqps",
+            [
+                ask("ironrack:router_decisions:rate", "{{router}}, decided"),
+                ask("ironrack:router_events:rate", "{{router}}, heard to end"),
+            ],
+            alerts=("CompletionLinesLost",),
+        ),
     ],
 )
 

@@ -125,7 +125,7 @@ def _router_rates(window: str) -> tuple[Record, ...]:
     return (
         *(
             Record(f"router_{name}:rate", of_router(_rate(window, name)))
-            for name in ("leases_expired", "internal_errors", "events_garbage", "log_dropped")
+            for name in ("decisions", "events", "leases_expired", "internal_errors", "events_garbage", "log_dropped")
         ),
         Record("router_cpu_cores:rate", of_router(f'rate(process_cpu_seconds_total{{job="router"}}[{window}])')),
     )

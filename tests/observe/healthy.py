@@ -126,6 +126,7 @@ def _router() -> dict[str, Values]:
         f"{raw}internal_errors_total{{{ROUTER}}}": always(0),
         f"{raw}leases_expired_total{{{ROUTER}}}": always(0),
         f"{raw}events_garbage_total{{{ROUTER}}}": always(0),
+        f"{raw}events_total{{{ROUTER}}}": pace(30),
         f'{raw}model_refusals_total{{{ROUTER},model="qwen",status="503"}}': always(0),
         expiry: always(90 * 86400),
     }

@@ -14,7 +14,7 @@ from observe.dashboards.links import page
 from observe.rules import Alert, alert_groups, watch
 from tests.observe import promtool
 from tests.observe.cases import CASES, START, Case, batches
-from tests.observe.healthy import HEALTHY, NODE, always, appears, gauge
+from tests.observe.healthy import HEALTHY, NODE, always, appears, gauge, series_named
 
 ROOT = Path(__file__).resolve().parents[2]
 ON = watch(promtool.plan(), promtool.BACKENDS)
@@ -79,6 +79,17 @@ def test_a_slow_burn_resolves_once_its_windows_are_clean(tmp_path: Path) -> None
     alert = 'ALERTS{alertname="ErrorBudgetBurningSlowly",alertstate="firing"}'
     asked = [promtool.at(28, f"count({alert})", {"{}": 1}), promtool.at(35, f"count({alert})", {})]
     assert not promtool.complaints(promtool.write_rules(tmp_path, only="alerts.yml"), samples, asked)
+
+
+@needs_promtool
+def test_a_router_that_hears_of_no_end_is_told(tmp_path: Path) -> None:
+    """Nothing expires and nothing is garbage: its decisions go on, and the edge's connection is dead."""
+    silent = {series_named("ironrack_router_events_total"): gauge((10, 9000), (40, 9000), (60, 9000))}
+    alert = 'ALERTS{alertname="CompletionLinesLost",alertstate="firing"}'
+    asked = [promtool.at(5, f"count({alert})", {}), promtool.at(39, f"count({alert})", {"{}": 1})]
+    rules = promtool.write_rules(tmp_path, of_alerts=True)
+    assert not promtool.complaints(rules, HEALTHY | silent, asked)
+    assert not promtool.complaints(rules, HEALTHY, [promtool.at(39, f"count({alert})", {})])
 
 
 def test_every_alert_has_a_case() -> None:

@@ -60,7 +60,8 @@ def router_alerts() -> tuple[Alert, ...]:
         Alert(
             "CompletionLinesLost",
             "warning",
-            "ironrack:router_leases_expired:rate > 0 or ironrack:router_events_garbage:rate > 0",
+            "ironrack:router_leases_expired:rate > 0 or ironrack:router_events_garbage:rate > 0"
+            " or (ironrack:router_decisions:rate > 0.1 unless ironrack:router_events:rate > 0)",
             "Router {{ $labels.router }} on {{ $labels.host }} does not hear how requests end",
             "Its picture of the load goes wrong until leases run out; {{ $value | humanize }} a second are lost.",
             "router",
