@@ -92,6 +92,19 @@ def test_a_router_that_hears_of_no_end_is_told(tmp_path: Path) -> None:
     assert not promtool.complaints(rules, HEALTHY, [promtool.at(39, f"count({alert})", {})])
 
 
+@needs_promtool
+def test_a_disk_is_judged_by_hours_not_by_a_deployment(tmp_path: Path) -> None:
+    """At this pace it is full within a day; minutes of watching do not show a pace."""
+    disk = 'host="gpu-1",mountpoint="/"'
+    samples = {
+        f"ironrack:host_disk_free_ratio{{{disk}}}": always(0.28),
+        f"ironrack:host_disk_free_bytes{{{disk}}}": "300000000000-300000000x400",
+    }
+    alert = 'ALERTS{alertname="DiskFilling",alertstate="firing"}'
+    asked = [promtool.at(120, f"count({alert})", {}), promtool.at(230, f"count({alert})", {"{}": 1})]
+    assert not promtool.complaints(promtool.write_rules(tmp_path, only="alerts.yml"), samples, asked)
+
+
 def test_every_alert_has_a_case() -> None:
     """No alert without a test that fires it."""
     assert sorted(case.alert for case in CASES) == sorted(ALERTS)

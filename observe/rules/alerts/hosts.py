@@ -5,7 +5,9 @@ from __future__ import annotations
 from observe.rules.parts import Alert
 
 _HOST, _GPU = "{{ $labels.host }}", "GPU {{ $labels.gpu }} of {{ $labels.host }}"
-_ENDING = "predict_linear(ironrack:host_disk_free_bytes[6h], 86400) < 0"
+# The images and weights of a deployment's first minutes are no pace: it counts once it was watched for hours.
+_FREE = "ironrack:host_disk_free_bytes"
+_ENDING = f"predict_linear({_FREE}[6h], 86400) < 0 and {_FREE} offset 3h > 0"
 
 
 def host_alerts() -> tuple[Alert, ...]:
