@@ -39,7 +39,7 @@ ITSELF = Row(
                 ask("ironrack:router_log_dropped:rate", "{{router}}, log lines dropped"),
             ],
             steps=over(0.01, 0.1),
-            alerts=("RouterFaults", "CompletionLinesLost"),
+            alerts=("RouterFaults",),
         ),
         Panel(
             604,
