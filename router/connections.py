@@ -127,7 +127,7 @@ class EventConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, unless there are too many."""
-        # Whoever ends it, even a kill: the edge gets a reset. HAProxy 3.0 never dials again after an orderly end.
+        # Whoever ends it, even a kill: the edge gets a reset. HAProxy 3.0.11 never redials after an orderly end.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         if len(self._peers) >= _MOST_EVENT_CONNECTIONS:
             transport.close()

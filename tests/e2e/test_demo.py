@@ -18,7 +18,7 @@ import pytest
 import requests
 
 from demo import conversation
-from demo.deployed import Engine, Stack
+from demo.deployed import Stack
 from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
 from tests.support.processes import ROOT, wait_until
 
@@ -129,7 +129,7 @@ def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
     assert [(turn.served_by, turn.reason) for turn in alone] == [(home, "fallback")] * 2
     wait_until(lambda: settled(demo.stack), "the router decides again", 60)
     assert next(turns).reason != "fallback"
-    wait_until(lambda: _heard(demo.stack) > 0, "the router hears again how requests end", 60)
+    wait_until(lambda: _total(demo.stack.router, EVENTS) > 0, "the router hears again how requests end", 60)
 
 
 def test_services_start_again_in_the_same_containers(demo: Demo) -> None:
@@ -164,10 +164,6 @@ def _status(*options: str) -> dict[str, Any]:
     return said
 
 
-def _heard(stack: Stack) -> float:
-    return sum(value for name, value in conversation.samples(f"{stack.router}/metrics") if name == EVENTS)
-
-
 def _public_address() -> str:
     """An address of this machine that is not loopback; connecting a datagram socket sends nothing."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
@@ -176,11 +172,11 @@ def _public_address() -> str:
 
 
 def _running(stack: Stack) -> float:
-    return sum(_gauge(engine) for engine in stack.engines)
+    return sum(_total(engine.url, RUNNING) for engine in stack.engines)
 
 
-def _gauge(engine: Engine) -> float:
-    return sum(value for name, value in conversation.samples(f"{engine.url}/metrics") if name == RUNNING)
+def _total(url: str, wanted: str) -> float:
+    return sum(value for name, value in conversation.samples(f"{url}/metrics") if name == wanted)
 
 
 @contextmanager

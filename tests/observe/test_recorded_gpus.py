@@ -11,7 +11,7 @@ import pytest
 from observe.dashboards.ask import instant
 from observe.rules.hosts import hosts
 from observe.rules.parts import Record
-from tests.observe.lab import planned, rules_of
+from tests.observe.lab import planned, recorded_target, rules_of
 from tests.observe.recorded import FOLDER
 from tests.support.processes import wait_until
 from tests.support.prometheus import pages, prometheus, quick
@@ -31,13 +31,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus that reads each page as that of a host of its name."""
     texts = {name: path.read_text for name, path in PAGES.items()}
     with pages(texts) as port:
-        targets = [
-            {
-                "targets": [f"127.0.0.1:{port}"],
-                "labels": {"host": name, "service": "gpu-exporter", "__metrics_path__": f"/{name}"},
-            }
-            for name in PAGES
-        ]
+        targets = [recorded_target(name, port, host=name) for name in PAGES]
         every = {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"}
         config = {"global": every, "scrape_configs": [{"job_name": "gpu", "static_configs": targets}]}
         folder: Path = tmp_path_factory.mktemp("gpus") / "p"
@@ -73,7 +67,9 @@ def test_values_are_those_that_were_recorded(url: str) -> None:
 def test_what_dcgm_does_not_know_is_no_value(url: str) -> None:
     """Its number for "unknown" (9223372036854775794) is not shown as a temperature, and no missing field is made up."""
     for host, name in UNKNOWN.items():
-        assert host not in {found for found, _ in _series(url, name)}
+        known = {found for found, _ in _series(url, name)}
+        assert known
+        assert host not in known
 
 
 def _series(url: str, name: str, label: str = "") -> dict[tuple[str, str], float]:

@@ -1,5 +1,6 @@
 """The arithmetic of the benchmarks."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -59,8 +60,6 @@ def test_ratio_without_a_base_is_nothing() -> None:
 
 def test_tree_has_this_process_and_its_time_and_memory() -> None:
     """What /proc says of ourselves; of a process that is not there: nothing."""
-    import os  # noqa: PLC0415 - one use
-
     assert os.getpid() in tree(os.getpid())
     assert cpu_seconds([os.getpid()]) > 0
     assert rss_bytes(os.getpid()) > 1_000_000
