@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.support.logs import json_lines
 from tests.support.processes import ROOT, wait_until
 from tests.support.stack import CHAT, Stack
 
@@ -94,7 +95,7 @@ def test_requests_that_share_an_id_are_told_apart(start: Start) -> None:
         ask(stack, "same")
 
     def pairs() -> set[tuple[str, int]]:
-        text = [*stack.lines(), *_lines(stack.folder / "router.log")]
+        text = [*stack.lines(), *json_lines(stack.folder / "router.log")]
         leases = [line["lease"] for line in text if line["id"] == "same"]
         return {(lease, leases.count(lease)) for lease in leases}
 
@@ -104,7 +105,3 @@ def test_requests_that_share_an_id_are_told_apart(start: Start) -> None:
 def test_command_of_the_page_needs_no_quoting_tricks() -> None:
     """A person pastes it: it is one command line that a shell can read."""
     assert shlex.split(told_join(), comments=True)
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text(errors="replace").splitlines() if line.startswith("{")]

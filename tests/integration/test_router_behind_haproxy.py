@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,6 +20,7 @@ import pytest_asyncio
 import yaml
 from aiohttp import web
 
+from tests.support.logs import json_lines
 from tests.support.processes import free_ports
 from tests.support.until import until
 
@@ -135,6 +137,10 @@ class Edge:
 
     def log(self, name: str) -> str:
         return (self.folder / f"{name}.log").read_text("utf-8")
+
+    def told(self) -> list[dict[str, Any]]:
+        """The router's lines of requests that are over."""
+        return [line for line in json_lines(self.folder / "router.log") if "uncached_tokens" in line]
 
     async def chat(self, session: str, octets: int = 1000) -> tuple[int, str, str]:
         """Ask once with a body of about so many octets: status, reason, engine."""
@@ -259,8 +265,8 @@ async def test_completed_requests_are_one_json_line_each(edge: Edge) -> None:
     """What the edge tells is joined with what was decided and written once."""
     await edge.chat("s", 4000)
 
-    await until(lambda: '"uncached_tokens"' in edge.log("router"), "the line is written")
-    line = json.loads(next(text for text in edge.log("router").splitlines() if '"uncached_tokens"' in text))
+    await until(lambda: bool(edge.told()), "the line is written")
+    line = edge.told()[0]
     assert (line["status"], line["model"], line["why"]) == (200, "tiny", "new")
     assert line["prompt_tokens"] >= line["uncached_tokens"] >= 0
 

@@ -20,6 +20,7 @@ import yaml
 
 from stackplan.configs import ROUTES
 from tests.support.clients import Answer, call
+from tests.support.logs import json_lines
 from tests.support.processes import ROOT, Child, free_ports, wait_until
 
 TEMPLATES = ROOT / "roles" / "edge" / "templates"
@@ -232,8 +233,7 @@ class Stack:
 
     def lines(self) -> list[dict[str, Any]]:
         """The access log so far."""
-        text = self.edge.log.read_text(errors="replace").splitlines()
-        return [json.loads(line) for line in text if line.startswith("{")]
+        return json_lines(self.edge.log)
 
     def line(self, request_id: str) -> dict[str, Any]:
         """The access line of one request, once it is written."""
