@@ -6,6 +6,9 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* /usr/sbin/policy-rc.d \
     && systemctl mask getty.target console-getty.service systemd-udevd.service systemd-logind.service \
         systemd-journald-audit.socket sys-kernel-debug.mount sys-kernel-tracing.mount
+# Made of the same module texts again and again; a file ending in .pth is what Python reads at each start.
+COPY compiled_modules.py /usr/lib/python3/dist-packages/
+RUN echo import compiled_modules >/usr/lib/python3/dist-packages/compiled_modules.pth
 STOPSIGNAL SIGRTMIN+3
 CMD ["/sbin/init"]
 
