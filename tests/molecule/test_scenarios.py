@@ -12,6 +12,9 @@ from tests.support.docker_daemon import ensure_docker
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
+# Minutes each on two cores, together a third of what all scenarios take: they run where somebody asks for every one.
+LONG = ("bundle-default", "container_toolkit-full", "container_toolkit-upgrade", "gpu_driver-upgrade")
+EVERY = "EVERY_SCENARIO"
 # Roles that change a host, as a fresh server, with nearly every variable, and from an older state. One scenario may show two.
 HOST_ROLES = ("container_toolkit", "docker", "gpu_driver", "host_tuning")
 # One needs the other: what deploys the edge deploys the router.
@@ -27,6 +30,8 @@ KINDS = {
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_molecule_scenario_holds(scenario: str) -> None:
     """The role does what it says on a fresh host, says so before, changes nothing the second time."""
+    if scenario in LONG and not os.environ.get(EVERY):
+        pytest.skip(f"takes minutes: {EVERY}=1 scripts/test runs it, and molecule test -s {scenario} does alone")
     ensure_docker()
     venv = ROOT / ".venv"
     env = os.environ | {
