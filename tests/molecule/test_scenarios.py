@@ -12,7 +12,7 @@ from tests.support.docker_daemon import ensure_docker
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-# Minutes each on two cores, together a third of what all scenarios take: they run where somebody asks for every one.
+# Minutes each on two cores, together nearly half of what all scenarios take: they run where somebody asks for every one.
 LONG = ("bundle-default", "container_toolkit-full", "container_toolkit-upgrade", "gpu_driver-upgrade")
 EVERY = "EVERY_SCENARIO"
 # Roles that change a host, as a fresh server, with nearly every variable, and from an older state. One scenario may show two.

@@ -1,6 +1,6 @@
 """Keep what Python compiled of Ansible's modules: they come as an archive, so that every task compiles all of it anew.
 
-That is two thirds of a module's cost on these hosts. Where Python lacks the function wrapped here, nothing differs.
+It saves a quarter to a third of a task's processor time. Where Python lacks the function wrapped here, nothing differs.
 """
 
 from __future__ import annotations
