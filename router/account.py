@@ -28,9 +28,10 @@ class Event(msgspec.Struct, frozen=True):
     """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`.
 
     `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
-    the router that was asked, -1 when none was. `queued_ms` counts from the request's headers on: waiting for its body,
-    for the router, in the waiting room, for a slot. `usage`: tokens as the engine counted them, as the text
-    `prompt,cached,completion`, or nothing. `served`: the engine of a request that the router carried itself.
+    the router that was asked, -1 when none was. `slot`: of the one to which the session belongs. `queued_ms` counts
+    from the request's headers on: waiting for its body, for the router, in the waiting room, for a slot. `usage`:
+    tokens as the engine counted them, as the text `prompt,cached,completion`, or nothing. `served`: the engine of a
+    request that the router carried itself. `stick`: the session as the edge names it.
     `trace`, `parent` (hex), `sampled` (`1`), `ended_us` (Unix time): only where traces are wanted.
     """
 
@@ -50,6 +51,7 @@ class Event(msgspec.Struct, frozen=True):
     tenant: str = "-"
     priority_class: str = msgspec.field(default="", name="class")
     decider: int = -1
+    slot: int = 0
     state: str = "--"
     retries: int | str = 0
     queued_ms: int = -1
@@ -60,6 +62,7 @@ class Event(msgspec.Struct, frozen=True):
     bytes_out: int = 0
     usage: str = ""
     served: str = ""
+    stick: str = ""
     trace: str = ""
     parent: str = ""
     sampled: str = ""
@@ -157,7 +160,8 @@ class Accounts:
     `ended`: who else is told of each request, the engine that served it and what was decided, if anybody.
 
     Every router of an edge host reads every line. Each takes those of requests that it decided itself; those of nobody
-    belong to router 0. What tenants spend, and how much is retried, all of them take from all lines.
+    belong to router 0. Of its sessions' requests that it did not decide, each learns where they were served. What
+    tenants spend, and how much is retried, all of them take from all lines.
     """
 
     def __init__(
@@ -203,6 +207,8 @@ class Accounts:
             self._door.spent(event.tenant, spent, decided, now)
             if event.chosen or retries:
                 self._door.retries.completed(retries, now)
+        if event.slot == self._decider != event.decider and event.stick and 200 <= event.status < 300:
+            self._fleet.served_alone(event.stick, event.server, spent.prompt, now)
         if max(event.decider, 0) != self._decider:
             return
         self._tally.told(event.tenant, event.status, event.why)

@@ -49,6 +49,10 @@ class Bindings:
         if entry is not None and entry[0].home == old:
             self._by_key[key] = (Binding(new, entry[0].beliefs), entry[1])
 
+    def counts(self) -> dict[str, int]:
+        """What happened so far, by the names of the fleet's snapshot."""
+        return {"bindings_evicted": self.evicted, "bindings_expired": self.expired}
+
     def resize(self, capacity: int, ttl_seconds: float) -> None:
         """Other bounds from now on; what is over them is forgotten."""
         self._capacity = capacity

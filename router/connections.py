@@ -18,19 +18,20 @@ logger = logging.getLogger(__name__)
 
 _MOST_CONNECTIONS = 4096  # from the edge, each bounded in memory by its limits
 _MOST_EVENT_CONNECTIONS = 256  # an edge process has one for each of its threads, and holds a line at most
-_DECIDER = b'"decider":'
+_DECIDER, _SLOT = b'"decider":', b'"slot":'
 _RESET = struct.pack("ii", 1, 0)  # struct linger: on, no seconds
 
 
 def mine(index: int) -> Callable[[bytes], bool]:
-    """Return whether an access line tells of a request that decider `index` decided; those of nobody are number 0's.
+    """Return whether an access line tells of a request that decider `index` decided, or of one of its sessions that
+    another one decided, or nobody. Requests of nobody are number 0's, too.
 
-    Found without decoding: every decider of a host gets every line. Inside a JSON text the key could not stand so.
+    Found without decoding: every decider of a host gets every line. Inside a JSON text the keys could not stand so.
     """
-    marks = tuple(b"%s%d%s" % (_DECIDER, index, end) for end in (b",", b"}"))
+    marks = tuple(b"%s%d%s" % (key, index, end) for key in (_DECIDER, _SLOT) for end in (b",", b"}"))
 
     def is_mine(line: bytes) -> bool:
-        if marks[0] in line or marks[1] in line:
+        if marks[0] in line or marks[2] in line or marks[1] in line or marks[3] in line:
             return True
         return index == 0 and (_DECIDER + b"-" in line or _DECIDER not in line)
 

@@ -1,6 +1,8 @@
 """One engine as the fleet knows it: where it is, what it is doing, how it is; and the engines of one model."""
 
 import math
+from collections import Counter
+from collections.abc import Iterable
 
 from router.fleet_settings import EngineSettings, EngineSnapshot, FleetSettings
 from router.liveness import Liveness, Probe, State
@@ -13,7 +15,7 @@ _EDGE_COUNTS_FOR = 3.0  # seconds
 _LONGEST_WAIT = 60  # seconds
 _SLOWEST_START = 0.2  # of the work
 
-__all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group"]
+__all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group", "by_model", "kept_or_new"]
 
 
 class Engine:
@@ -310,6 +312,11 @@ class Group:
         waits = (view.uncached_in_flight / view.prefill_tokens_per_second - max_wait_seconds for view in able)
         return min(max(math.ceil(min(waits, default=1.0)), 1), _LONGEST_WAIT)
 
+    def seen(self) -> str:
+        """How many are in which state, for a person."""
+        states = Counter("draining" if engine.draining else engine.state.value for engine in self.engines)
+        return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none is configured"
+
     def look(self) -> list[EngineView]:
         """Every engine's view as of now. The list is the group's own: read it before anything changes."""
         if self.stale:
@@ -317,3 +324,19 @@ class Group:
                 self.views[engine.slot] = engine.view()
             self.stale.clear()
         return self.views
+
+
+def by_model(engines: Iterable[Engine]) -> dict[str, Group]:
+    """The engines of each model."""
+    members: dict[str, list[Engine]] = {}
+    for engine in engines:
+        members.setdefault(engine.settings.model, []).append(engine)
+    return {model: Group(tuple(found)) for model, found in members.items()}
+
+
+def kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings, epoch: int) -> Engine:
+    """The engine under new settings: the old one, if it is the same."""
+    if old is None or (old.settings.url, old.settings.model) != (wanted.url, wanted.model):
+        return Engine(wanted, settings, epoch)
+    old.configure(wanted, settings)
+    return old

@@ -14,20 +14,22 @@ Rules:
 6. A session's home survives a detour (drain, ejection, retry); only the cost rule moves it. Where the request
    that was to settle a session is really served, there its home is.
 7. An engine is alive while it advances: requests of ours there, no first byte, no end and no counter that moved for
-   `stall_seconds` eject it, whatever its health check says.
+   `stall_seconds` eject it, whatever its health check says. Time in which nobody looked does not count.
 8. An engine at its cap is full: it gets nothing new until something there is done. Where all are full, a request is
    Saturated. An engine with nothing to do is never full, so that a prompt longer than any cap is served.
 9. The edge's own count is the truth about leases: an engine where it has nobody, twice in a row, holds none.
 10. An engine that comes back from an ejection or a restart is given a growing share of its work.
-11. Every map has a capacity and a time to live.
+11. What the edge served by itself counts like what was decided here.
+12. Every map has a capacity and a time to live.
 """
 
-from collections import Counter, deque
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Mapping
 
+from router.alone import Alone, joined
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
-from router.engine import Engine, EngineSettings, EngineSnapshot, Group
+from router.engine import Engine, EngineSettings, EngineSnapshot, Group, by_model, kept_or_new
 from router.errors import NoEngine, Saturated, UnknownEngine
 from router.fleet_settings import FleetSettings, FleetSnapshot
 from router.kv_index import KvIndex
@@ -53,6 +55,7 @@ __all__ = [
 
 _RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
 _MOST_EJECTED = 1000  # names that nobody has asked for yet
+_UNSEEN_AFTER = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
 _OPERATOR = "operator"
 
 
@@ -63,13 +66,15 @@ class Fleet:
         self._settings = settings
         self._born_at = now
         self._engines = {engine.name: Engine(engine, settings) for engine in settings.engines}
-        self._groups = _by_model(self._engines.values())
+        self._groups = by_model(self._engines.values())
         self._leases = Leases(settings.leases_capacity, settings.leases_ttl_seconds)
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
+        self._alone = Alone(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._blame = Blame()
         self._index = PrefixIndex()
         self._told = told
         self._ratios = Ratios(settings.characters_per_token)
+        self._looked_at = now
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = self._epochs = 0
         self._size_index()
@@ -82,11 +87,13 @@ class Fleet:
         binding = self._bindings.get(ask.key, now)
         if ask.previous:
             binding = self._bindings.get(ask.previous, now) or binding
-        held = self._held(ask, binding) if ask.blocks and self._settings.index_enabled else None
+        heard = self._alone.heard(ask, self._engines)
+        binding = joined(binding, heard)
+        held = self._held(ask, binding, heard) if ask.blocks and self._settings.index_enabled else None
         try:
             choice = pick(ask, group.look(), binding, self._settings.rule, held)
         except NoEngine:
-            raise NoEngine(ask.model, _seen(group), self._settings.retry_after_seconds) from None
+            raise NoEngine(ask.model, group.seen(), self._settings.retry_after_seconds) from None
         except Saturated as full:
             raise Saturated(ask.model, group.room_after(self._settings.max_wait_seconds), full.engine) from None
         if self._leases.too_late(ask.id):
@@ -94,13 +101,15 @@ class Fleet:
         self._dispatch(ask, choice, binding, now)
         return choice
 
-    def _held(self, ask: Ask, binding: Binding | None) -> dict[str, int]:
+    def _held(self, ask: Ask, binding: Binding | None, heard: Belief | None) -> dict[str, int]:
         """Tokens of this prompt that each engine is believed to hold.
 
         Blocks cover a prompt's beginning only. Where an engine holds all of that, it holds as much of this session as
         its last turn left there.
         """
         held = self._index.match(ask.blocks, ask.ends)
+        if heard is not None:
+            held[heard.engine] = max(held.get(heard.engine, 0), heard.tokens)
         if self._told is not None:
             held = self._told.correct(held, ask.blocks, ask.ends)
         if held and binding is not None:
@@ -126,6 +135,7 @@ class Fleet:
                 home = binding.home
         self._leases.take(Lease(ask, engine, engine, choice.uncached_tokens, now, epoch, settles))
         self._bindings.put(ask.key, Binding(home, beliefs), now)
+        self._alone.used(ask)
         if ask.blocks and self._settings.index_enabled:
             self._index.insert(choice.engine, ask.blocks, ask.ends)
             if self._told is not None:
@@ -155,6 +165,12 @@ class Fleet:
             key = response_key(lease.ask.tenant, lease.ask.model, response_id)
             self._bindings.put(key, Binding(lease.holder.name, (belief,), strict=True), now)
 
+    def served_alone(self, stick: str, server: str, prompt_tokens: int, now: float) -> None:
+        """The edge sent a request of session `stick` to `server` by itself, which answered it."""
+        engine = self._engines.get(server)
+        if engine is not None:
+            self._alone.served(engine.settings.model, stick, Belief(server, engine.health.epoch, prompt_tokens), now)
+
     def finished(self, outcome: Outcome, now: float) -> None:
         """The request is over: give back what its lease still holds, and learn from how it went."""
         lease = self._leases.release(outcome.id)
@@ -183,6 +199,7 @@ class Fleet:
     def probe(self, engine: str, probe: Probe, now: float) -> None:
         """The prober's latest look at `engine`. Raises UnknownEngine."""
         found = self._engine(engine)
+        self._look(now)
         before = found.health.ejections
         found.probed(probe, now, may_eject=self._may_eject(found))
         if probe.cache_tokens:
@@ -254,8 +271,10 @@ class Fleet:
 
     def expire(self, now: float) -> None:
         """Once a second: end what is overdue (leases, bindings), try ejected engines again, look for silent ones."""
+        self._look(now)
         self._leases.expire(now)
         self._bindings.expire(now)
+        self._alone.expire(now)
         for engine in self._engines.values():
             engine.tick(now)
             before = engine.health.ejections
@@ -269,10 +288,10 @@ class Fleet:
         # A new engine may have an old one's name: no belief of that one may look like one about this one.
         self._epochs = max([self._epochs, *(engine.health.epoch + 1 for engine in old.values())])
         self._engines = {
-            wanted.name: _kept_or_new(old.get(wanted.name), wanted, settings, self._epochs)
+            wanted.name: kept_or_new(old.get(wanted.name), wanted, settings, self._epochs)
             for wanted in settings.engines
         }
-        self._groups = _by_model(self._engines.values())
+        self._groups = by_model(self._engines.values())
         for group in self._groups.values():
             group.reprieve()
         self._ratios.configure(settings.characters_per_token, frozenset(self._groups))
@@ -286,21 +305,15 @@ class Fleet:
     def snapshot(self, now: float) -> FleetSnapshot:
         """A frozen picture of everything."""
         counts = {
-            "leases_replaced": self._leases.replaced,
-            "leases_evicted": self._leases.evicted,
-            "leases_expired": self._leases.expired,
-            "leases_reconciled": self._leases.reconciled,
-            "bindings_evicted": self._bindings.evicted,
-            "bindings_expired": self._bindings.expired,
+            **self._leases.counts(),
+            **self._bindings.counts(),
+            **self._index.counts(),
             "begun_unknown": self._unknown_begun,
             "finished_unknown": self._unknown_finished,
-            "index_lookups": self._index.lookups,
-            "index_hits": self._index.hits,
-            "index_evicted": self._index.evicted,
         }
         engines = tuple(engine.snapshot(self._index.tokens(name)) for name, engine in self._engines.items())
-        age = now - self._born_at
-        return FleetSnapshot(engines, len(self._leases), len(self._bindings), counts, age, len(self._index))
+        sizes = len(self._leases), len(self._bindings)
+        return FleetSnapshot(engines, *sizes, counts, now - self._born_at, len(self._index))
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -338,6 +351,13 @@ class Fleet:
         if engine.silent(now) and (engine.health.stalled or not engine.excused(now, *self._leases.waiting(engine))):
             engine.health.stands_still(now, may_eject=self._may_eject(engine))
             engine.changed()
+
+    def _look(self, now: float) -> None:
+        """Whoever has not looked for a while (stopped, on a machine that slept) has not seen anybody stand still."""
+        unseen, self._looked_at = now - self._looked_at, now
+        if unseen > _UNSEEN_AFTER:
+            for engine in self._engines.values():
+                engine.health.advanced_at = min(engine.health.advanced_at + unseen, now)
 
     def _note(self, engine: Engine, ejections: int) -> None:
         """Tell of a new ejection; forget what the cache of an engine held that lost it."""
@@ -379,22 +399,3 @@ _GOOD, _READY = Verdict.GOOD, State.READY  # read at every request
 _SPILL = Why.SPILL
 _NOBODY = Group()
 _CLEAN_END = "--"
-
-
-def _by_model(engines: Iterable[Engine]) -> dict[str, Group]:
-    members: dict[str, list[Engine]] = {}
-    for engine in engines:
-        members.setdefault(engine.settings.model, []).append(engine)
-    return {model: Group(tuple(found)) for model, found in members.items()}
-
-
-def _kept_or_new(old: Engine | None, wanted: EngineSettings, settings: FleetSettings, epoch: int) -> Engine:
-    if old is None or (old.settings.url, old.settings.model) != (wanted.url, wanted.model):
-        return Engine(wanted, settings, epoch)
-    old.configure(wanted, settings)
-    return old
-
-
-def _seen(group: Group) -> str:
-    states = Counter("draining" if engine.draining else engine.state.value for engine in group.engines)
-    return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none is configured"

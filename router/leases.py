@@ -72,6 +72,15 @@ class Leases:
         """The lease of a request in flight."""
         return self._by_id.get(request_id)
 
+    def counts(self) -> dict[str, int]:
+        """What happened so far, by the names of the fleet's snapshot."""
+        return {
+            "leases_replaced": self.replaced,
+            "leases_evicted": self.evicted,
+            "leases_expired": self.expired,
+            "leases_reconciled": self.reconciled,
+        }
+
     def resize(self, capacity: int, ttl_seconds: float) -> None:
         """Other bounds from now on; what is over them is given back."""
         self._capacity = capacity

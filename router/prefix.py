@@ -79,6 +79,10 @@ class PrefixIndex:
         cache = self._caches.get(engine)
         return cache.tokens if cache is not None else 0
 
+    def counts(self) -> dict[str, int]:
+        """What happened so far, by the names of the fleet's snapshot."""
+        return {"index_lookups": self.lookups, "index_hits": self.hits, "index_evicted": self.evicted}
+
     def match(self, blocks: Sequence[int], ends: Sequence[int]) -> dict[str, int]:
         """Tokens of the prompt's beginning that each engine is believed to hold; engines that hold none are absent.
 

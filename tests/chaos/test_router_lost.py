@@ -12,12 +12,20 @@ from tests.support.load import Conversation, Load, at_home, conversations, ends,
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
+_STOPPED_SECONDS = 5.0
 FAST = ("--decode-seconds", "0.004")
 
 
 async def _served(load: Load, turns: int) -> None:
     wanted = len(load.outcomes) + turns
     await until(lambda: len(load.outcomes) >= wanted, f"{turns} further turns are over", 30)
+
+
+async def _stopped(load: Load, since: float) -> None:
+    """Longer than an engine may stand still, and until sessions have grown by more than anybody could compute twice."""
+    clock = asyncio.get_running_loop().time
+    await until(lambda: clock() - since > _STOPPED_SECONDS, f"{_STOPPED_SECONDS} seconds are over", 30)
+    await _served(load, 24 * 8)
 
 
 async def _decides_again(load: Load, sessions: int) -> None:
@@ -46,7 +54,7 @@ async def test_router_lost_under_load_fails_nothing_and_keeps_sessions_home(star
         await _served(load, 24)
         lost = clock()
         lab.signal("router", how)
-        await _served(load, 24 * 8)
+        await _stopped(load, lost)
         returned = clock()
         alone = [outcome for outcome in since(load.outcomes, lost) if outcome.began < returned]
         await _back(lab, how)

@@ -61,6 +61,8 @@ def test_session_has_one_router_and_another_stands_in(start: Start) -> None:
     of_the_gone = [session for session, found in slots.items() if found == {1}]
     wait_until(lambda: stack.chat(of_the_gone[0]).why != "fallback", "another router stands in")
     assert all(_deciders(stack, session) <= {0, 2} for session in of_the_gone)
+    line = stack.line(stack.chat(of_the_gone[0]).headers["x-request-id"])
+    assert (line["slot"], line["decider"] in {0, 2}) == (1, True)
     assert all(_deciders(stack, session) == found for session, found in slots.items() if found != {1})
 
 

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,6 +122,27 @@ def test_line_of_another_routers_request_ends_nothing_here() -> None:
     assert office.fleet.snapshot(1.0).leases == 1
     second.line(json.dumps(EVENT | {"decider": 1}).encode(), 1.0)
     assert office.fleet.snapshot(1.0).leases == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({}, "home"),
+        ({"decider": 1}, "home"),
+        ({"status": 503, "server": "<NOSRV>"}, "new"),
+        ({"stick": ""}, "new"),
+        ({"slot": 1}, "new"),
+    ],
+)
+def test_session_is_at_home_where_it_was_served_without_its_router(changes: dict[str, Any], why: str) -> None:
+    """By the edge alone or by a router that stood in; what failed or belongs to another router tells nothing."""
+    office = Office()
+    alone = {"decider": -1, "why": "fallback", "chosen": "", "server": "b", "stick": "77", "bytes_in": 1000}
+    office.tell(lease="other", **alone | changes)
+    choice = office.fleet.decide(Ask("two", "tiny", 8, "77", "x-session-id", "-", 300, False), 2.0)
+    assert choice.why == why
+    assert choice.uncached_tokens == (200 if why == "home" else 300)
+    assert choice.engine == "b"
 
 
 def test_end_of_a_request_gives_its_place_to_who_waits() -> None:

@@ -43,6 +43,15 @@ def test_line_belongs_to_whoever_decided_it(decider: int, index: int, before: st
     assert mine(index)(last) is (max(decider, 0) == index)
 
 
+@given(st.integers(-1, 63), st.integers(0, 63), st.integers(0, 63), texts)
+def test_line_of_its_own_session_reaches_a_router_whoever_decided(
+    decider: int, slot: int, index: int, before: str
+) -> None:
+    """A router that was away learns from it where its sessions were served."""
+    line = json.dumps({"client": before, "decider": decider, "slot": slot, "path": "/"}, separators=(",", ":")).encode()
+    assert mine(index)(line) is (index in {max(decider, 0), slot})
+
+
 @given(texts)
 def test_client_cannot_choose_whose_line_it_is(said: str) -> None:
     """A quote inside a text is escaped, so no text can look like the key."""

@@ -26,6 +26,15 @@ def working(count: int = 3, settings: FleetSettings = SETTINGS, prompt_tokens: i
     return fleet, fleet.decide(ask("r", prompt_tokens=prompt_tokens), 1.0).engine
 
 
+def watch(fleet: Fleet, since: float, until: float) -> None:
+    """Let time pass as it does for a router that runs: its timer looks every second."""
+    at = since
+    while at < until:
+        fleet.expire(at)
+        at += 1.0
+    fleet.expire(until)
+
+
 # ------------------------------------------------------------------------------------------------------ standing still
 
 
@@ -44,8 +53,25 @@ def test_an_engine_that_stands_still_under_a_request_is_ejected_though_it_answer
 def test_time_alone_finds_an_engine_that_stands_still() -> None:
     """Probes may take their time: the timer looks, too."""
     fleet, name = working()
-    fleet.expire(1.0 + STALL)
+    watch(fleet, 1.0, 1.0 + STALL)
     assert engine(fleet, name).state is State.EJECTED
+
+
+def test_time_in_which_the_router_itself_was_stopped_is_nobodys_standing_still() -> None:
+    """It heard of no first byte and no end, and looked at no counter: that says nothing about the engines."""
+    fleet, name = working()
+    watch(fleet, 1.0, 3.0)
+    watch(fleet, 30.0, 30.0 + STALL - 2.1)
+    assert engine(fleet, name).state is State.READY
+    watch(fleet, 30.0 + STALL - 2.0, 30.0 + STALL)
+    assert engine(fleet, name).state is State.EJECTED
+
+
+def test_a_probe_may_be_the_first_to_look_after_the_router_was_stopped() -> None:
+    """Which of the two comes first is chance."""
+    fleet, name = working()
+    fleet.probe(name, seen(0.0), 30.0)
+    assert engine(fleet, name).state is State.READY
 
 
 @pytest.mark.parametrize("sign", ["counter", "first byte", "end"])
@@ -53,13 +79,14 @@ def test_any_sign_of_progress_starts_the_wait_anew(sign: str) -> None:
     """Tokens of others, a first byte or a clean end: something is computed there."""
     fleet, name = working()
     fleet.decide(ask("other", key=1, prompt_tokens=100), 1.0)
+    watch(fleet, 1.0, 3.0)
     if sign == "counter":
         fleet.probe(name, seen(1.0), 4.0)
     elif sign == "first byte":
         fleet.begun("other", name, 4.0)
     else:
         fleet.finished(Outcome("other", name, 200), 4.0)
-    fleet.expire(4.0 + STALL - 0.1)
+    watch(fleet, 5.0, 4.0 + STALL - 0.1)
     assert engine(fleet, name).state is State.READY
     fleet.expire(4.0 + STALL)
     assert engine(fleet, name).state is State.EJECTED
@@ -69,8 +96,9 @@ def test_a_client_that_leaves_a_stream_is_no_progress() -> None:
     """Streams that hang end one after the other because their clients give up."""
     fleet, name = working()
     fleet.decide(ask("left", key=1, prompt_tokens=100), 1.0)
+    watch(fleet, 1.0, 3.0)
     fleet.finished(Outcome("left", name, 200, "CD"), 4.0)
-    fleet.expire(1.0 + STALL)
+    watch(fleet, 4.0, 1.0 + STALL)
     assert engine(fleet, name).state is State.EJECTED
 
 
@@ -100,7 +128,7 @@ def test_an_engine_that_shows_no_counters_is_not_judged_by_them() -> None:
 def test_a_long_prompt_may_take_as_long_as_it_takes() -> None:
     """Some engines count a prompt's tokens only when all are computed: twice its time is granted."""
     fleet, name = working(prompt_tokens=80_000)  # ten seconds
-    fleet.expire(20.9)
+    watch(fleet, 1.0, 20.9)
     assert engine(fleet, name).state is State.READY
     fleet.expire(21.0)
     assert engine(fleet, name).state is State.EJECTED
@@ -111,24 +139,25 @@ def test_a_request_whose_end_was_lost_does_not_make_an_idle_engine_look_frozen()
     fleet, name = working()
     fleet.begun("r", name, 1.5)
     fleet.probe(name, seen(0.0, busy=0.0), 2.0)
-    fleet.expire(100.0 - 50.0)
+    watch(fleet, 2.0, 50.0)
     assert engine(fleet, name).state is State.READY
 
 
 def test_an_engine_where_the_edge_has_nobody_is_not_judged() -> None:
     """Requests that the edge does not know of are lost events, not work."""
     fleet, name = working()
-    fleet.reconcile(name, 0, 5.0)
+    watch(fleet, 1.0, 4.5)
+    fleet.reconcile(name, 0, 4.9)
     fleet.expire(1.0 + STALL)
     assert engine(fleet, name).state is State.READY
-    fleet.expire(20.0)  # the edge's socket is gone: what it said last is no news any more
+    watch(fleet, 6.0, 8.5)  # the edge's socket is gone: what it said last is no news any more
     assert engine(fleet, name).state is State.EJECTED
 
 
 def test_the_last_engine_is_not_ejected_for_standing_still() -> None:
     """A doubtful engine beats none; that it stands still is shown, and forgotten when it advances."""
     fleet, name = working(1)
-    fleet.expire(1.0 + STALL)
+    watch(fleet, 1.0, 1.0 + STALL)
     assert (engine(fleet, name).state, engine(fleet, name).stalled) == (State.SUSPECT, True)
     fleet.probe(name, seen(0.0), 7.0)
     assert engine(fleet, name).state is State.SUSPECT
@@ -139,25 +168,25 @@ def test_the_last_engine_is_not_ejected_for_standing_still() -> None:
 def test_nothing_is_ejected_for_standing_still_when_that_is_switched_off() -> None:
     """0 is never."""
     fleet, name = working(settings=replace(SETTINGS, stall_seconds=0.0))
-    fleet.expire(40.0)
+    watch(fleet, 1.0, 40.0)
     assert engine(fleet, name).state is State.READY
 
 
 def test_an_engine_that_still_stands_still_fails_its_trial() -> None:
     """Its health check answers all the time: the one request it is tried with must advance, and the wait doubles."""
     fleet, name = working(2)
-    fleet.expire(5.0)
-    fleet.expire(10.0)
+    watch(fleet, 1.0, 5.0)
+    watch(fleet, 6.0, 10.0)
     assert engine(fleet, name).state is State.PROBING
     other = "b" if name == "a" else "a"
     fleet.drain(other)
     assert fleet.decide(ask("trial"), 10.0).engine == name
     fleet.undrain(other)
-    fleet.expire(10.0 + STALL - 0.1)
+    watch(fleet, 10.0, 10.0 + STALL - 0.1)
     assert engine(fleet, name).state is State.PROBING
     fleet.expire(10.0 + STALL)
     assert engine(fleet, name).state is State.EJECTED
-    fleet.expire(10.0 + STALL + 9.9)
+    watch(fleet, 10.0 + STALL, 10.0 + STALL + 9.9)
     assert engine(fleet, name).state is State.EJECTED
 
 
@@ -167,6 +196,7 @@ def test_an_engine_that_still_stands_still_fails_its_trial() -> None:
 def test_a_stopped_process_is_ejected_by_two_probes_that_timed_out() -> None:
     """Neither health nor metrics answer, and nothing came while they were waited for."""
     fleet, name = working(settings=replace(SETTINGS, probe_fail_after=2))
+    watch(fleet, 1.0, 3.0)
     fleet.probe(name, TIMED_OUT, 3.5)
     assert engine(fleet, name).state is State.SUSPECT
     fleet.probe(name, Probe(ok=False, waited_seconds=1.0), 4.7)
