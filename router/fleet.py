@@ -64,7 +64,7 @@ class Fleet:
 
     def __init__(self, settings: FleetSettings, now: float, told: KvIndex | None = None) -> None:
         self._settings = settings
-        self._born_at = now
+        self._born_at = self._looked_at = now
         self._engines = {engine.name: Engine(engine, settings) for engine in settings.engines}
         self._groups = by_model(self._engines.values())
         self._leases = Leases(settings.leases_capacity, settings.leases_ttl_seconds)
@@ -74,7 +74,6 @@ class Fleet:
         self._index = PrefixIndex()
         self._told = told
         self._ratios = Ratios(settings.characters_per_token)
-        self._looked_at = now
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = self._epochs = 0
         self._size_index()
