@@ -123,7 +123,7 @@ class Engine:
     def configure(self, settings: EngineSettings, wants: FleetSettings) -> None:
         """The same engine under new settings; a rate that was measured stays unless another is configured now."""
         if settings.prefill_tokens_per_second != self.settings.prefill_tokens_per_second:
-            self.rate.calibrate(settings.prefill_tokens_per_second)
+            self.rate.configure(settings.prefill_tokens_per_second)
         self.settings, self.wants = settings, wants
         self._capped = bool(self._most_requests() or wants.max_wait_seconds)
         self.health.limits = wants.limits

@@ -6,7 +6,8 @@ comes to an engine that had none, or where the last one ended; it ends when noth
 few first bytes. Counting whole stretches, and not each request by itself, keeps the prompt that is half computed when
 another one arrives from being counted twice. Decoding in between, small prompts and the way to the edge all make a
 stretch look slow, nothing makes it look fast for long: the rate is the 90th percentile of the last stretches. What
-was measured with a known prompt (or configured) bounds it: nothing seen here moves the rate by more than a factor of 2.
+was measured with a known prompt bounds it: nothing seen here moves the rate by more than a factor of 2. Until then the
+rate is somebody's guess, and what is seen may move it by a factor of 16.
 """
 
 import math
@@ -17,26 +18,32 @@ _MOST_FIRST_BYTES = 16  # in a stretch: prompts of one batch answer at once, whi
 _KEPT = 64
 _FEWEST = 8
 _PERCENTILE = 0.9
-_CLAMP = (0.5, 2.0)
+_MEASURED, _GUESSED = 2.0, 16.0  # how far what is seen may move a rate
 
 
 class PrefillRate:
-    """One engine's rate: `value` in tokens per second, never further than a factor of 2 from `calibrated`."""
+    """One engine's rate: `value` in tokens per second, never further than a factor of 2 from a measured `calibrated`.
 
-    __slots__ = ("_first_bytes", "_fresh", "_samples", "_since", "_tokens", "calibrated", "value")
+    A configured one is a guess until a prompt was measured: then 16.
+    """
 
-    def __init__(self, calibrated: float) -> None:
+    __slots__ = ("_first_bytes", "_fresh", "_most", "_samples", "_since", "_tokens", "calibrated", "value")
+
+    def __init__(self, configured: float) -> None:
         self._samples: deque[float] = deque(maxlen=_KEPT)
         self._fresh = False
         self._since: float | None = None
         self._tokens = self._first_bytes = 0
-        self.calibrated = self.value = calibrated
+        self._most = _GUESSED
+        self.calibrated = self.value = configured
 
     def calibrate(self, tokens_per_second: float) -> None:
         """Take over what a known prompt took; a rate that is no positive number is ignored."""
-        if tokens_per_second > 0 and math.isfinite(tokens_per_second):
-            self.calibrated = tokens_per_second
-            self.value = self._estimate()
+        self._take(tokens_per_second, _MEASURED)
+
+    def configure(self, tokens_per_second: float) -> None:
+        """Take over another guess; a rate that is no positive number is ignored."""
+        self._take(tokens_per_second, _GUESSED)
 
     def works(self, now: float) -> None:
         """The engine had nothing to compute, and has now."""
@@ -72,9 +79,13 @@ class PrefillRate:
         before, self.value = self.value, self._estimate()
         return self.value != before
 
+    def _take(self, tokens_per_second: float, most: float) -> None:
+        if tokens_per_second > 0 and math.isfinite(tokens_per_second):
+            self.calibrated, self._most = tokens_per_second, most
+            self.value = self._estimate()
+
     def _estimate(self) -> float:
         if len(self._samples) < _FEWEST:
             return self.calibrated
         seen = sorted(self._samples)[math.ceil(_PERCENTILE * len(self._samples)) - 1]
-        low, high = _CLAMP
-        return min(max(seen, low * self.calibrated), high * self.calibrated)
+        return min(max(seen, self.calibrated / self._most), self.calibrated * self._most)

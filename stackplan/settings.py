@@ -121,7 +121,7 @@ class Router(Section):
     gossip: bool = False
     kv_events: bool = False
     admission: Admission = Admission()
-    calibrate: bool = False
+    calibrate: bool = True
     calibrate_tokens: Annotated[int, Field(ge=16, le=131_072)] = 2048
     session_headers: list[Header] = SESSION_HEADERS
     session_fields: list[FieldPath] = SESSION_FIELDS

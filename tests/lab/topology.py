@@ -24,7 +24,10 @@ _MOST_ENGINES = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A lab as asked for. `port` is the edge's; every other port follows it. `engine_options` go to each engine."""
+    """A lab as asked for. `port` is the edge's; every other port follows it. `engine_options` go to each engine.
+
+    `calibrate`: measure engines as a deployment does; else what `prefill_rate` says is believed.
+    """
 
     engines: int
     port: int
@@ -36,6 +39,7 @@ class Wanted:
     engine_options: tuple[str, ...]
     state: Path
     deciders: int = 1
+    calibrate: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,7 @@ def _plan(wanted: Wanted) -> dict[str, Any]:
     intent = {
         "models": [{**model, "prefill_tokens_per_second": int(wanted.prefill_rate)}],
         "engines": {"device": "cpu", "base_port": wanted.port + _SPAN * wanted.deciders},
-        "router": {"processes": wanted.deciders}
+        "router": {"processes": wanted.deciders, "calibrate": wanted.calibrate}
         | {f"{name}_port": wanted.port + 2 + at for at, name in enumerate(("spop", "http", "events", "proxy"))},
         "edge": {
             "bind_address": LOOPBACK,

@@ -104,10 +104,12 @@ def run(*argv: str) -> dict[str, Any]:
 
 
 @contextmanager
-def started(state: Path, engines: int, *engine_options: str) -> Iterator[dict[str, Any]]:
+def started(
+    state: Path, engines: int, *engine_options: str, lab_options: tuple[str, ...] = ()
+) -> Iterator[dict[str, Any]]:
     """A lab's report; the lab is gone after the block."""
     where = ("--state", str(state))
-    options = ("--engines", str(engines), "--decide-milliseconds", _PATIENCE_MILLISECONDS)
+    options = ("--engines", str(engines), "--decide-milliseconds", _PATIENCE_MILLISECONDS, *lab_options)
     try:
         yield run("up", *where, "--port", str(free_span()), *options, "--", *engine_options)
     finally:

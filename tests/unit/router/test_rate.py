@@ -27,9 +27,27 @@ def test_the_calibrated_rate_holds_until_enough_was_seen() -> None:
 @pytest.mark.parametrize(("seen", "value"), [(1_000_000, 2000.0), (300, 500.0), (700, 700.0)])
 def test_the_tracked_rate_stays_within_a_factor_of_two(seen: int, value: float) -> None:
     """What the router sees is crude; what was measured with a known prompt bounds it."""
+    rate = PrefillRate(8000.0)
+    rate.calibrate(1000.0)
+    one_by_one(rate, seen, 1.0, 10)
+    assert rate.value == value
+
+
+@pytest.mark.parametrize(("seen", "value"), [(1_000_000, 16_000.0), (300, 300.0), (12_000, 12_000.0)])
+def test_a_rate_that_nobody_measured_gives_way_to_what_is_seen(seen: int, value: float) -> None:
+    """A configured rate is a guess about hardware: being wrong by a factor of ten must not stay so."""
     rate = PrefillRate(1000.0)
     one_by_one(rate, seen, 1.0, 10)
     assert rate.value == value
+
+
+def test_another_configured_rate_is_a_guess_again() -> None:
+    """An operator's figure replaces a measurement, and is bounded as loosely as the first."""
+    rate = PrefillRate(1000.0)
+    rate.calibrate(1000.0)
+    rate.configure(500.0)
+    one_by_one(rate, 5000, 1.0, 10)
+    assert rate.value == 5000.0
 
 
 def test_small_prompts_say_nothing() -> None:
