@@ -1,4 +1,4 @@
-"""`python -m tests.bench overhead|quality|memory|faults|scraped|rules [--json FILE] [--markdown FILE] [--plots DIR]`"""
+"""`python -m tests.bench NAME [--json FILE] [--markdown FILE] [--plots DIR]`: names and options with `--help`."""
 
 import argparse
 import sys

@@ -35,8 +35,8 @@ SESSIONS = 512
 PASSES = 9
 
 
-def fleet() -> Fleet:
-    engines = tuple(EngineSettings(f"engine-{at}", f"http://127.0.0.1:{8101 + at}", "tiny") for at in range(ENGINES))
+def fleet(count: int = ENGINES) -> Fleet:
+    engines = tuple(EngineSettings(f"engine-{at}", f"http://127.0.0.1:{8101 + at}", "tiny") for at in range(count))
     owner = Fleet(FleetSettings(engines), 0.0)
     for engine in engines:
         owner.probe(engine.name, Probe(ok=True, kv_usage=0.1), 0.0)
@@ -48,15 +48,17 @@ def payload(name: str, arguments: dict[str, Value]) -> bytes:
     return write_text(name) + bytes((len(arguments),)) + pairs
 
 
-def ask(number: int, body: bytes) -> bytes:
+def ask(number: int, body: bytes, session: str | None = None) -> bytes:
+    """A question's frame. `session`: its header's value, empty for none; else one of a few names."""
+    name = f"session-{number % SESSIONS}" if session is None else session
     arguments: dict[str, Value] = {
         "id": f"id-{number}",
         "lease": f"id-{number}",
         "method": "POST",
         "path": "/v1/chat/completions",
         "content_type": "application/json",
-        "session": f"session-{number % SESSIONS}",
-        "source": "x-session-id",
+        "session": name or None,
+        "source": "x-session-id" if name else None,
         "tenant": "-",
         "class": None,
         "size": len(body),

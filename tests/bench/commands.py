@@ -114,6 +114,17 @@ def _scraped(given: argparse.Namespace) -> Report:
     return run(Wanted(given.engines, given.every_seconds, given.rate, given.passes))
 
 
+def _decision_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engines", type=int, default=64)
+    parser.add_argument("--decisions", type=int, default=5000, help="of each kind")
+
+
+def _decision(given: argparse.Namespace) -> Report:
+    from tests.bench.decision.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
+
+    return run(Wanted(given.engines, given.decisions))
+
+
 def _rules_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--engines", type=int, default=200)
     parser.add_argument("--every-seconds", type=int, default=15, help="between two scrapes")
@@ -131,6 +142,7 @@ ALL: Mapping[str, Command] = {
     "quality": Command("hits, waiting and balance of routing rules, in virtual time", _quality_arguments, _quality),
     "memory": Command("the router's memory over many sessions", _memory_arguments, _memory),
     "faults": Command("requests that fail while something breaks", _faults_arguments, _faults),
+    "decision": Command("how long one decision takes among many engines", _decision_arguments, _decision),
     "scraped": Command("a decision's time while metrics are read", _scraped_arguments, _scraped),
     "overhead": Command("CPU per request and per chunk, beside other subjects", _overhead_arguments, _overhead),
 }

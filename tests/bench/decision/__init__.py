@@ -1,0 +1,1 @@
+"""How long one decision takes, octets in to octets out."""
