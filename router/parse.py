@@ -122,11 +122,11 @@ def _read(request: Request, settings: ParseSettings) -> Ask:
     body = read_body(request.body, request.size, settings.buffer_bytes, api.holder, step_over=not settings.names)
     members = body.members
     model, adapter = _model(request, members, settings, cut=body.cut)
-    prompt = None if body.cut or _plain(body, api) else _whole_prompt(request, settings)
+    prompt = None if body.cut or (not api.scattered and _plain(body, api)) else _whole_prompt(request, settings)
     whose = (request.tenant, model, adapter)
     session, edge_session, source = _session(request, body, prompt, settings, whose)
     before = _before(members, api)
-    octets_before = sum(map(len, before)) if before else 0
+    octets_before = sum(map(len, before)) if before and not api.scattered else 0
     ratio = settings.ratios.get(model) or settings.characters_per_token
     tokens, ratio = _tokens(request, body, prompt, octets_before, ratio)
     blocks: tuple[int, ...] = ()

@@ -27,6 +27,7 @@ _END_OCTETS = 2048
 _SAMPLES = 64
 _STRIDES = (31, 67, 127, 257, 521, 1031, 2053, 4099, 1 << 20)  # primes: a text that repeats itself is seen all over
 _ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
+_PAIRS = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
 
@@ -44,11 +45,15 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
 
 
 class Api(NamedTuple):
-    """How one API names things: the member that holds the prompt, the one read before it ("" for none)."""
+    """How one API names things: the member that holds the prompt, the one read before it ("" for none).
+
+    `scattered`: several members are the prompt, maybe under other names, and `read` counts them all.
+    """
 
     holder: str
     system: str
     read: Callable[[dict[str, Any], int], Prompt]
+    scattered: bool = False
 
 
 class _Tally:
@@ -162,6 +167,20 @@ def _embeddings(body: dict[str, Any], longest: int) -> Prompt:
     return _plain(body["messages"] if body.get("messages") else _needed(body, "input"))
 
 
+def _speech(body: dict[str, Any], longest: int) -> Prompt:
+    return _plain(_needed(body, "input"))
+
+
+def _rerank(body: dict[str, Any], longest: int) -> Prompt:
+    return _plain([_compared(body, "query"), _compared(body, "documents")])
+
+
+def _score(body: dict[str, Any], longest: int) -> Prompt:
+    named = [pair for pair in _PAIRS if pair[0] in body] or [*_PAIRS]
+    first, second = next((pair for pair in named if pair[1] in body), named[0])
+    return _plain([_compared(body, first), _compared(body, second)])
+
+
 def _conversation(messages: list[Any], begun: list[bytes], edge_opening: bytes) -> Prompt:
     tally = _Tally()
     tally.messages(messages)
@@ -181,6 +200,9 @@ PATHS: dict[str, Api] = {
     "/v1/responses": Api("input", "instructions", _responses),
     "/v1/messages": Api("messages", "system", _messages),
     "/v1/embeddings": Api("input", "", _embeddings),
+    "/v1/rerank": Api("documents", "query", _rerank, scattered=True),
+    "/v1/score": Api("text_2", "text_1", _score, scattered=True),
+    "/v1/audio/speech": Api("input", "", _speech),
 }
 FORMS = ("/v1/audio/transcriptions", "/v1/audio/translations")
 
@@ -217,6 +239,12 @@ def _needed(body: dict[str, Any], name: str) -> Any:
         param=name,
         code=f"missing_{name}" if value is None else None,
     )
+
+
+def _compared(body: dict[str, Any], name: str) -> Any:
+    """What is compared with something else: a text, an object with media in it, or a list of such."""
+    value = body.get(name)
+    return value if isinstance(value, dict) and value else _needed(body, name)
 
 
 def _needed_list(body: dict[str, Any], name: str) -> list[Any]:

@@ -176,6 +176,8 @@ def test_tokens_are_the_engines_where_it_said_and_estimated_where_not() -> None:
     assert tokens_of(Event("x", status=200, usage="7,4,3"), decided) == Spent(7, 3)
     assert tokens_of(Event("x", status=200, usage="7,,x"), decided) == Spent(100, 0)
     assert tokens_of(Event("x", status=503, bytes_out=9999), decided) == Spent(0, 0)
+    spoken = Event("x", path="/v1/audio/speech", status=200, bytes_out=600 + 48_000)
+    assert tokens_of(spoken, Decided(100, 60, 0.1)) == Spent(100, 50)  # a second of it
 
 
 def test_tenant_pays_the_answer_and_gets_back_what_failed() -> None:

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from router.errors import NeedsProxy, Refused
 from router.parse import Ask, ParseSettings, Request, parse, response_key
-from router.prompt import PATHS
+from router.prompt import FORMS, PATHS
 from router.truncated import mend
+from stackplan.configs import ROUTES
 
 CHAT = "/v1/chat/completions"
 FIELDS = ("prompt_cache_key", "conversation", "previous_response_id", "metadata.user_id", "user")
@@ -38,9 +39,11 @@ odd_bodies = st.fixed_dictionaries(
     optional={
         "model": st.just("tiny") | json_values,
         **dict.fromkeys(("messages", "input", "prompt", "system", "instructions", "tools"), odd_messages),
+        **dict.fromkeys(("query", "documents", "text_1", "text_2", "data_1", "queries", "items"), odd_messages),
         **dict.fromkeys(("stream", "cache_salt", "user", "metadata", "conversation", "prompt_embeds"), json_values),
     },
 )
+PICTURE = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 9000}}
 requests_text = st.text(alphabet=st.characters(), max_size=20)
 
 
@@ -245,6 +248,15 @@ def test_later_turns_have_the_key_of_the_first_whatever_it_says(first: str) -> N
             100,
         ),
         ("/v1/messages", {"messages": [{"content": [{"type": "tool_use", "input": {"a": "x" * 392}}]}]}, 100),
+        ("/v1/rerank", {"query": "x" * 200, "documents": ["x" * 100, "x" * 100]}, 100),
+        ("/v1/rerank", {"query": "x" * 200, "documents": [{"text": "x" * 4096}, {"text": "x" * 3704}]}, 2000),
+        ("/v1/rerank", {"query": {"content": [PICTURE]}, "documents": {"content": [PICTURE]}}, 2048),
+        ("/v1/score", {"text_1": "x" * 200, "text_2": "x" * 200}, 100),
+        ("/v1/score", {"text_1": ["x" * 200], "text_2": ["x" * 100, "x" * 100]}, 100),
+        ("/v1/score", {"data_1": "x" * 200, "data_2": [{"content": [PICTURE]}]}, 1074),
+        ("/v1/score", {"queries": "x" * 200, "documents": ["x" * 200]}, 100),
+        ("/v1/score", {"queries": ["x" * 200], "items": "x" * 200}, 100),
+        ("/v1/audio/speech", {"input": "x" * 400, "voice": "alloy"}, 100),
     ],
 )
 def test_prompt_tokens_count_text_wherever_it_stands(path: str, body: dict[str, Any], tokens: int) -> None:
@@ -331,6 +343,62 @@ def test_a_form_whose_model_was_not_seen_needs_the_proxy() -> None:
         speech(form(None))
 
 
+BODIES: dict[str, dict[str, Any]] = {
+    CHAT: {"messages": HELLO},
+    "/v1/completions": {"prompt": "Once"},
+    "/v1/responses": {"input": "Hello"},
+    "/v1/messages": {"messages": HELLO[1:]},
+    "/v1/embeddings": {"input": ["Hello"]},
+    "/v1/rerank": {"query": "Who?", "documents": ["He.", "She."]},
+    "/v1/score": {"text_1": "Who?", "text_2": ["He.", "She."]},
+    "/v1/audio/speech": {"input": "Hello", "voice": "alloy"},
+}
+OFFERED = [route["path"] for route in ROUTES if route["kind"] == "inference"]
+
+
+@pytest.mark.parametrize("path", OFFERED)
+def test_every_route_that_the_edge_offers_can_be_decided(path: str) -> None:
+    """What the edge lets in, the router takes: nothing is allowed here and unknown there."""
+    kind, body = "application/json", json.dumps({"model": "tiny"} | BODIES.get(path, {})).encode()
+    if path not in BODIES:
+        kind, body = "multipart/form-data; boundary=xyz", form("tiny")
+    asked = Request("r", "POST", path, kind, "", "", "-", len(body), body)
+    ask = parse(asked, SETTINGS)
+    assert (ask.model, bool(ask.prompt_tokens)) == ("tiny", True)
+    assert ask.source == ("fingerprint" if path in BODIES else "none")
+
+
+def test_no_route_is_decided_that_the_edge_does_not_offer() -> None:
+    """Both know the same ones."""
+    assert sorted([*PATHS, *FORMS]) == sorted(OFFERED)
+
+
+def test_what_is_compared_with_something_else_is_another_session() -> None:
+    """Same query, other documents: nothing says that they belong together, unless a name does."""
+    body = {"model": "tiny", "query": "Who?", "documents": ["He."], "user": ""}
+    one, two = read(body, "/v1/rerank"), read(body | {"documents": ["She."]}, "/v1/rerank")
+    assert one == read(body | {"top_n": 1}, "/v1/rerank")
+    assert (one.key != two.key, one.stick != two.stick) == (True, True)
+    assert one.key != read(body | {"query": "What?"}, "/v1/rerank").key
+    assert read(body | {"user": "u"}, "/v1/rerank").key == read(body | {"user": "u", "query": "?"}, "/v1/rerank").key
+
+
+def test_documents_are_remembered_under_their_query_only() -> None:
+    """An engine that has read documents for one query has not read them for another."""
+    body = {"model": "tiny", "query": "Who?", "documents": ["word " * 1000]}
+    one, two = read(body, "/v1/rerank"), read(body | {"query": "What?"}, "/v1/rerank")
+    assert len(one.blocks) == len(one.ends) > 0
+    assert one.ends[-1] <= one.prompt_tokens
+    assert not set(one.blocks) & set(two.blocks)
+
+
+def test_documents_beyond_the_buffer_are_counted_and_their_model_is_found() -> None:
+    """Cut in the middle of a document, whose query and model stand before it."""
+    body = json.dumps({"model": "big", "query": "Who?", "documents": ["word " * 100] * 100}).encode()
+    ask = parse(request(body[:20_000], "/v1/rerank", size=len(body)), SEVERAL)
+    assert (ask.model, ask.prompt_tokens) == ("big", round(len(body) / 4))
+
+
 # --------------------------------------------------------------------------------------------------------- refusals
 
 
@@ -362,12 +430,36 @@ def test_bad_requests_are_refused_with_what_was_found(body: Any, status: int, pa
 
 
 @pytest.mark.parametrize(
-    ("path", "name"), [("/v1/completions", "prompt"), ("/v1/responses", "input"), ("/v1/embeddings", "input")]
+    ("path", "name"),
+    [
+        ("/v1/completions", "prompt"),
+        ("/v1/responses", "input"),
+        ("/v1/embeddings", "input"),
+        ("/v1/rerank", "query"),
+        ("/v1/score", "text_1"),
+        ("/v1/audio/speech", "input"),
+    ],
 )
 def test_a_missing_prompt_is_refused_by_its_name(path: str, name: str) -> None:
     """Each API misses its own field."""
     refused = refusal({"model": "tiny"}, path)
     assert (refused.status, refused.param, refused.code) == (400, name, f"missing_{name}")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "name"),
+    [
+        ("/v1/rerank", {"query": "Who?"}, "documents"),
+        ("/v1/rerank", {"query": "Who?", "documents": {}}, "documents"),
+        ("/v1/score", {"text_1": "Who?"}, "text_2"),
+        ("/v1/score", {"data_1": "Who?", "text_2": "He."}, "data_2"),
+        ("/v1/score", {"queries": "Who?", "data_2": "He."}, "documents"),
+    ],
+)
+def test_a_missing_side_of_a_comparison_is_refused_by_its_name(path: str, body: dict[str, Any], name: str) -> None:
+    """Two things are compared, whatever they are called."""
+    refused = refusal({"model": "tiny"} | body, path)
+    assert (refused.status, refused.param) == (400, name)
 
 
 def test_an_unknown_model_lists_only_a_few_others() -> None:
