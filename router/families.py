@@ -93,7 +93,7 @@ def waiting(tally: Tally, door: Door) -> Iterator[Family]:
     yield counter("queue_never_entered", "Requests that were told to wait and never came to.", room.never_entered)
     text = "Tokens a tenant may spend now, as of its last request."
     yield gauges("tenant_tokens_left", text, _by("tenant", door.tenants.left()))
-    text = "Decisions without a second try, because the retry budget was spent."
+    text = "Decisions without a second try, or tries not made, because the retry budget was spent."
     yield counter("retries_withheld", text, door.retries.refused)
 
 

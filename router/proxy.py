@@ -189,6 +189,7 @@ class Proxy:
         except asyncio.CancelledError:
             # The client left, maybe in the moment it was let in.
             self._ended(Outcome(ask.id, "", _CLIENT_LEFT, "CH"))
+            self._tally.carried["left"] += 1
             raise
         if isinstance(answer, Ticket):
             return answer
@@ -219,11 +220,11 @@ class Proxy:
                 begun = await self._try(job, engine)
             except Failed as failed:
                 job.termination = failed.termination
-                other = self._other(job) if failed.again else None
+                other = self._again(job) if failed.again else None
                 if other is None:
                     raise _unanswered(engine.name, failed) from failed
             else:
-                other = self._other(job) if begun.answer.status == _RETRIED_STATUS else None
+                other = self._again(job) if begun.answer.status == _RETRIED_STATUS else None
                 if other is None:
                     job.termination = "--"
                     return begun
@@ -246,10 +247,15 @@ class Proxy:
                 return engine
         raise _unanswered(name, Failed("SC", "is not configured any more"))
 
-    def _other(self, job: _Job) -> EngineSnapshot | None:
-        """Of the engines not tried yet the one with the fewest requests; None: there is none, or no try is left."""
+    def _again(self, job: _Job) -> EngineSnapshot | None:
+        """The engine to try next; None: there is none, or no try is left, of this request or of all together."""
         if not job.ticket.retries or len(job.tried) > self._settings.retries:
             return None
+        other = self._other(job)
+        return other if other is not None and self._door.retries.take(time.monotonic()) else None
+
+    def _other(self, job: _Job) -> EngineSnapshot | None:
+        """Of the engines not tried yet the one with the fewest requests."""
         engines = self._fleet.snapshot(time.monotonic()).engines
         able = (each for each in engines if each.model == job.ask.model and each.available)
         return min((each for each in able if each.name not in job.tried), key=lambda each: each.in_flight, default=None)
@@ -286,10 +292,10 @@ class Proxy:
         server = job.tried[-1] if job.tried else ""
         retries = max(len(job.tried) - 1, 0)
         self._ended(Outcome(job.ask.id, server, job.status, job.termination, retries, job.ticket.choice.engine))
-        self._tally.ended(server, job.status, retries)
 
     def _ended(self, outcome: Outcome) -> None:
         now = time.monotonic()
+        self._tally.ended(outcome.server, outcome.status, outcome.retries, outcome.termination)
         self._fleet.finished(outcome, now)
         self._door.ended(outcome.id, outcome.server, now)
 

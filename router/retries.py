@@ -10,7 +10,7 @@ class RetryBudget:
 
     def __init__(self, ratio: float) -> None:
         self.ratio = ratio
-        self.refused = 0  # decisions that went out without retries
+        self.refused = 0  # decisions that went out without retries, and tries that were not made
         self._requests = Window()
         self._retries = Window()
 
@@ -26,6 +26,13 @@ class RetryBudget:
             return True
         self.refused += 1
         return False
+
+    def take(self, now: float) -> bool:
+        """Return whether one more try may be made now; it counts at once, its request when it is over."""
+        if not self.granted(now):
+            return False
+        self._retries.add(now)
+        return True
 
     def spent(self, now: float) -> bool:
         """Return whether the budget is used up."""

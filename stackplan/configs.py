@@ -24,7 +24,7 @@ _INFERENCE = [
     "/v1/audio/translations",
     "/v1/audio/speech",
 ]
-ROUTES = [
+ROUTES: list[dict[str, Any]] = [
     *({"path": path, "methods": ["POST"], "kind": "inference"} for path in _INFERENCE),
     {"path": "/v1/models", "methods": ["GET"], "kind": "router", "below": True},  # and one model by its name
 ]

@@ -312,7 +312,7 @@ async def test_client_that_leaves_takes_the_engines_work_with_it(desk: Desk, beg
     leaving.cancel()
     await until(lambda: any(engine.aborted for engine in desk.engines.values()), "the engine sees the abort", 1)
     await until(lambda: desk.leases() == 0, "the lease is given back")
-    assert desk.tally.carried["left"] == 1
+    assert (desk.tally.carried["left"], desk.tally.aborted.total(), desk.tally.truncated.total()) == (1, 1, 0)
     assert {engine.failures for engine in desk.fleet.snapshot(1.0).engines} == {0}
 
 
@@ -363,6 +363,9 @@ async def test_no_engine_is_asked_after_the_first_byte(desk: Desk) -> None:
         with pytest.raises(aiohttp.ClientPayloadError):
             await answer.content.read()
     assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+    served = answer.headers["x-served-by"]
+    await until(lambda: desk.leases() == 0, "it is accounted for")
+    assert (desk.tally.truncated, desk.tally.aborted.total()) == ({served: 1}, 0)
 
 
 @pytest.mark.parametrize(("how", "status"), [("reset", 502), ("headers_only", 502), ("full", 503)])
@@ -384,6 +387,36 @@ async def test_retries_are_bounded(desk: Desk) -> None:
     async with desk.post(question()) as answer:
         assert answer.status == 502
     assert sum(len(engine.seen) for engine in desk.engines.values()) == 1
+
+
+async def test_tries_here_spend_the_same_budget_as_those_of_the_edge(desk: Desk) -> None:
+    """Each try after the first counts as it is made; once the budget is spent, the first failure is the answer."""
+    await desk.start()
+    first, second = desk.engines["a"], desk.engines["b"]
+    first.plan, second.plan = first.full, second.full
+    for _ in range(11):
+        assert await desk.status("tiny") == 503
+    now = time.monotonic()
+    assert desk.door.retries.spent(now)
+    asked = len(first.seen) + len(second.seen)
+    assert await desk.status("tiny") == 503
+    assert len(first.seen) + len(second.seen) == asked + 1
+    assert desk.door.retries.refused == 1
+
+
+async def test_budget_that_is_spent_while_an_engine_is_asked_holds(desk: Desk) -> None:
+    """A request let in before the storm has no second try in it."""
+    await desk.start()
+    first, second = desk.engines["a"], desk.engines["b"]
+
+    async def fail(request: web.Request) -> web.StreamResponse:
+        desk.door.retries.completed(50, time.monotonic())
+        return await first.full(request)
+
+    first.plan = second.plan = fail
+    assert await desk.status("tiny") == 503
+    assert len(first.seen) + len(second.seen) == 1
+    assert desk.tally.carried["retried"] == 0
 
 
 async def test_engine_that_says_nothing_is_given_up(desk: Desk) -> None:
@@ -426,6 +459,8 @@ async def test_client_that_leaves_the_room_leaves_nothing_there(desk: Desk) -> N
     tasks[1].cancel()
     await until(lambda: len(desk.door.room) == 0, "nobody waits")
     assert desk.leases() == 1
+    await until(lambda: desk.tally.aborted.total() == 1, "it is counted")
+    assert (desk.tally.aborted, desk.tally.carried["left"]) == ({"none": 1}, 1)
     tasks[0].cancel()
 
 

@@ -30,6 +30,14 @@ def test_storm_ends_retries_until_it_is_over() -> None:
     assert budget.granted(12.0)
 
 
+def test_tries_are_taken_from_the_budget_as_they_are_made() -> None:
+    """Whoever tries again itself asks first: each try counts at once, and none is made beyond the budget."""
+    budget = RetryBudget(0.2)
+    made = sum(budget.take(1.0) for _ in range(100))
+    assert (made, budget.spent(1.0), budget.refused) == (11, True, 89)
+    assert budget.take(12.0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 3), st.integers(0, 9)), min_size=1, max_size=80), st.floats(0, 15))
 def test_window_counts_the_last_seconds_to_a_tenth(events: list[tuple[float, int]], rest: float) -> None:
     """Everything of nine tenths of the window is counted, nothing older than the window."""
