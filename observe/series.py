@@ -169,6 +169,7 @@ ROUTERS = (
         ("engine_full", "0 or 1", "1 while it is at its cap."),
         ("engine_state", "0 or 1", "1 for the state it is in.", "state"),
         ("engine_ejections:1h", "ejections", "Times it was ejected within the last hour."),
+        ("engine_ejections_by_reason:1h", "ejections", "The same, by reason.", "reason"),
         ("engine_eject_reason", "0 or 1", "1 for why it was ejected the last time.", "reason"),
     ),
     *_series(

@@ -258,6 +258,7 @@ class Engine:
             stalled=health.stalled,
             ejections=health.ejections,
             eject_reason=health.eject_reason,
+            eject_counts=dict(health.eject_counts),
             cache_tokens=self.cache_tokens,
             index_tokens=index_tokens,
             drain_reason=self.drain_reason,

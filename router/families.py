@@ -117,7 +117,12 @@ def engines(snapshots: Iterable[EngineSnapshot]) -> Iterator[Family]:
         yield gauges(f"engine_{name}", text, [(which, getattr(engine, read)) for which, engine in found])
     states = [(f'{which},state="{state.value}"', engine.state is state) for which, engine in found for state in State]
     yield gauges("engine_state", "1 for the state it is in.", states)
-    yield counters("engine_ejections", "Times it was ejected.", [(which, each.ejections) for which, each in found])
+    ejected = [
+        (f"{which},{labels(reason=reason)}", count)
+        for which, each in found
+        for reason, count in each.eject_counts.items()
+    ]
+    yield counters("engine_ejections", "Times it was ejected, by reason.", ejected)
     last = [(f"{which},{labels(reason=each.eject_reason)}", 1) for which, each in found if each.eject_reason]
     yield gauges("engine_eject_reason", "1 for why it was ejected the last time.", last)
 

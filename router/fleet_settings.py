@@ -73,8 +73,9 @@ class EngineSnapshot:
     deciders put there. `prefill_tokens_per_second`: the rate decisions count with, `calibrated` the measured one it is
     tracked from. `slow_start_share`: below 1 while it warms up. `failures`: failed requests in a row;
     `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance. `ejections`: how often it was
-    ejected, `eject_reason`: why the last time. `cache_tokens`: what its KV cache holds, `index_tokens`: what it is
-    believed to hold of other sessions' prompts. `drain_reason`: `operator` or `gpu` while it is drained.
+    ejected, `eject_reason`: why the last time, `eject_counts`: how often for which reason. `cache_tokens`: what its KV
+    cache holds, `index_tokens`: what it is believed to hold of other sessions' prompts. `drain_reason`: `operator` or
+    `gpu` while it is drained.
     """
 
     name: str
@@ -98,6 +99,7 @@ class EngineSnapshot:
     stalled: bool = False
     ejections: int = 0
     eject_reason: str = ""
+    eject_counts: Mapping[str, int] = field(default_factory=dict)
     cache_tokens: int = 0
     index_tokens: int = 0
     drain_reason: str = ""

@@ -24,6 +24,15 @@ class State(StrEnum):
     PROBING = "probing"
 
 
+class EjectReason(StrEnum):
+    """Why an engine was given up."""
+
+    STALLED = "stalled"
+    PROBES = "probes failed"
+    REQUESTS = "requests failed"
+    TRIAL = "trial failed"
+
+
 # Looking a member up in its class costs more than the rest of a view; these are read at every decision.
 _READY, _SUSPECT, _PROBING = State.READY, State.SUSPECT, State.PROBING
 
@@ -73,6 +82,7 @@ class Liveness:
         "_since",
         "_until",
         "advanced_at",
+        "eject_counts",
         "eject_reason",
         "ejections",
         "epoch",
@@ -95,6 +105,7 @@ class Liveness:
         self.advanced_at = 0.0
         self.stalled = False
         self.ejections = 0
+        self.eject_counts: dict[str, int] = dict.fromkeys(map(str, EjectReason), 0)
         self.eject_reason = ""
         self.returned_at: float | None = None
         self._probe_successes = 0
@@ -137,7 +148,7 @@ class Liveness:
         """It has had work and has not advanced for too long."""
         self.stalled = True
         if self.state is State.PROBING or (self.steady and may_eject):
-            self._eject(now, "stalled")
+            self._eject(now, EjectReason.STALLED)
         elif self.state is State.READY:
             self.state = State.SUSPECT
 
@@ -159,12 +170,12 @@ class Liveness:
         """A transport error or a 5xx answer; `refused`: nobody listened."""
         self._cache_lost = self._cache_lost or refused
         if self.state is State.PROBING:
-            self._eject(now, "trial failed")
+            self._eject(now, EjectReason.TRIAL)
         elif self.steady:
             self.failures += 1
             self.state = State.SUSPECT
             if may_eject and self.failures >= self.limits.eject_after:
-                self._eject(now, "requests failed")
+                self._eject(now, EjectReason.REQUESTS)
 
     def probed(self, probe: Probe, now: float, *, may_eject: bool) -> None:
         """The prober looked."""
@@ -198,7 +209,7 @@ class Liveness:
         if self.state is State.EJECTED:
             self._probe_failed = True
         elif self.state is State.PROBING or (self.state is State.SUSPECT and may_eject):
-            self._eject(now, "probes failed")
+            self._eject(now, EjectReason.PROBES)
             self._probe_failed = True
 
     def _risen(self) -> bool:
@@ -226,12 +237,13 @@ class Liveness:
         if self.state is not State.STARTING:
             self.returned_at = now
 
-    def _eject(self, now: float, reason: str) -> None:
+    def _eject(self, now: float, reason: EjectReason) -> None:
         doublings = min(self._ejections, _MAX_DOUBLINGS)
         self._until = now + min(self.limits.eject_seconds * 2**doublings, self.limits.eject_max_seconds)
         self._ejections += 1
         self.ejections += 1
-        self.eject_reason = reason
+        self.eject_counts[reason] += 1
+        self.eject_reason = reason.value
         self.state = State.EJECTED
         self.failures = 0
         self.trial = None

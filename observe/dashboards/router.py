@@ -145,9 +145,9 @@ _LOAD = Row(
         Panel(
             307,
             "Ejections in the last hour",
-            "Engines the router gave up on.",
+            "Engines the router gave up on, and why.",
             "short",
-            [ask(f"ironrack:engine_ejections:1h{E}", "{{engine}}")],
+            [ask(f"ironrack:engine_ejections_by_reason:1h{E}", "{{engine}}: {{reason}}")],
             kind="bars",
             steps=over(1, 3),
             width=12,

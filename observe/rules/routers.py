@@ -85,6 +85,7 @@ def _engines(window: str) -> tuple[Record, ...]:
         Record("engine_full", f"max by (engine, model) ({_RAW}engine_full)"),
         Record("engine_state", f"max by (engine, model, state) ({_RAW}engine_state)"),
         Record("engine_ejections:1h", f"sum by (engine, model) ({ejected})"),
+        Record("engine_ejections_by_reason:1h", f"sum by (engine, model, reason) ({ejected})"),
         Record("engine_eject_reason", f"max by (engine, model, reason) ({_RAW}engine_eject_reason)"),
         Record("engine_kv_whole", f"min by (engine) ({_RAW}kv_whole)"),
         Record("engine_kv_event_age_seconds", f"max by (engine) ({_RAW}kv_event_age_seconds)"),

@@ -110,7 +110,7 @@ def _router() -> dict[str, Values]:
         found |= {
             f"{raw}engine_in_flight{{{labels}}}": always(2),
             f"{raw}engine_available{{{labels}}}": always(1),
-            f"{raw}engine_ejections_total{{{labels}}}": always(0),
+            f'{raw}engine_ejections_total{{{labels},reason="stalled"}}': always(0),
             f'{raw}engine_state{{{labels},state="ready"}}': always(1),
             f'{raw}engine_state{{{labels},state="ejected"}}': always(0),
             f'{raw}decisions_total{{{ROUTER},engine="{engine}",why="home"}}': pace(15),

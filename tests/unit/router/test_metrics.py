@@ -12,6 +12,7 @@ from router.admission import PriorityClass, RoomSettings
 from router.door import Door, DoorSettings
 from router.fleet import EngineSettings, Fleet, FleetSettings, FleetSnapshot, Probe
 from router.joined import Recent
+from router.liveness import EjectReason
 from router.metrics import DECISION_BUCKETS, Exporter, Tally, registry, scrape
 from router.parse import Ask
 from router.spop import Status
@@ -142,6 +143,20 @@ def test_engine_series_show_the_fleet_now() -> None:
     assert board.value("engine_state", engine="a", model="tiny", state="ejected") == 0
     assert board.value("engine_kv_usage_ratio", engine="a", model="tiny") == 0.5
     assert (board.value("leases"), board.value("bindings")) == (1, 1)
+
+
+def test_ejections_are_counted_by_reason() -> None:
+    """Every reason has a series from the start, so that the first ejection is an increase."""
+    board = Board()
+    wrong = {"engine": "a", "model": "tiny"}
+    board.snapshot = board.fleet.snapshot(1.0)
+    assert {board.value("engine_ejections_total", reason=reason.value, **wrong) for reason in EjectReason} == {0}
+    for _ in range(3):
+        board.fleet.probe("a", Probe(ok=False), 1.0)
+    board.snapshot = board.fleet.snapshot(1.0)
+    assert board.value("engine_ejections_total", reason="probes failed", **wrong) == 1
+    assert board.value("engine_ejections_total", reason="requests failed", **wrong) == 0
+    assert board.value("engine_eject_reason", reason="probes failed", **wrong) == 1
 
 
 def test_departed_engine_leaves_no_series() -> None:
