@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from router.discovery import Discovery
 from router.errors import Refused
-from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
+from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.models import Catalogue, Learnt, Offer, read_cards
 from tests.support.until import until
 
@@ -63,6 +63,22 @@ def test_starting_models_are_marked_and_lost_ones_are_not_listed() -> None:
     assert marked == {"tiny": False, "gpt-4o": False, "default": False, "tiny-sql": False, "big": True}
     found.drain("c")
     assert "big" not in names(catalogue(found))
+
+
+def test_model_whose_engines_were_never_ready_stays_marked_however_long_that_takes() -> None:
+    """A router that has just started sees engines that load: their failures are no reason to give up."""
+    found = fleet("c")
+    for at in range(1, 200):
+        for name in "ab":
+            found.probe(name, Probe(ok=False), float(at))
+            found.finished(Outcome(f"{name}{at}", name, 502, "SC"), float(at))
+        found.expire(float(at))
+    assert {card["id"] for card in catalogue(found).listed("-") if not card.get("ready", True)} == {
+        "tiny",
+        "gpt-4o",
+        "default",
+        "tiny-sql",
+    }
 
 
 def test_tenant_sees_what_it_may_use() -> None:
