@@ -25,6 +25,7 @@ logger = logging.getLogger(__name__)
 _LOOK_SECONDS: Final = 0.2
 _SYNC_SECONDS: Final = 1.0
 _AGAIN_SECONDS: Final = 5.0
+_OLD_SECONDS: Final = 300.0  # after a reload an old process may still take requests, on connections that it has kept
 _PROXIED: Final = "router-proxy"  # the backend of requests that the router itself carries to an engine
 
 
@@ -57,6 +58,7 @@ class EdgeKeeper:
         self._end = end
         self._agreed: dict[str, bool] = {}
         self._life: tuple[str, str] | None = None
+        self._since = float("-inf")
         self._looked: dict[str, float] = {}
         self._synced = float("-inf")
         self.tally = EdgeTally()
@@ -93,6 +95,8 @@ class EdgeKeeper:
         view = await self._socket.look()
         if view.life != self._life:
             self._agreed.clear()
+            if self._life is not None:
+                self._since = self._clock() + _OLD_SECONDS
             self._life = view.life
         found = view.servers
         proxied = any(state.sessions for (backend, _), state in found.items() if backend.startswith(_PROXIED))
@@ -105,7 +109,7 @@ class EdgeKeeper:
             await self._agree(name, backend, ours=draining[name], theirs=state.drained)
             # The router carries some requests itself: HAProxy does not count those at their engine.
             if not proxied or state.sessions:
-                self._fleet.reconcile(name, state.sessions + state.queued, self._clock())
+                self._fleet.reconcile(name, state.sessions + state.queued, self._clock(), self._since)
         self._forget(name for name, _ in places)
 
     async def _agree(self, name: str, backend: str, *, ours: bool, theirs: bool) -> None:

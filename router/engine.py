@@ -178,6 +178,11 @@ class Engine:
         """Whether the edge counted nobody there a moment ago; a count that stopped coming says nothing."""
         return self._edge_empty_at is not None and now - self._edge_empty_at < _EDGE_COUNTS_FOR
 
+    @property
+    def idle(self) -> bool:
+        """Whether it says that it has nothing to do."""
+        return self._busy == 0
+
     def excused(self, now: float, waiting: int, heaviest: int) -> bool:
         """Whether the silence may be no fault.
 

@@ -23,6 +23,7 @@ Rules:
 12. Every map has a capacity and a time to live.
 """
 
+import math
 from collections import deque
 from collections.abc import Mapping
 
@@ -53,7 +54,6 @@ __all__ = [
     "State",
 ]
 
-_RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
 _MOST_EJECTED = 1000  # names that nobody has asked for yet
 _UNSEEN_AFTER = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
 _OPERATOR = "operator"
@@ -246,11 +246,11 @@ class Fleet:
         """What this decider has at each engine: uncached tokens before their first byte, and requests."""
         return {name: (engine.uncached_tokens, engine.in_flight) for name, engine in self._engines.items()}
 
-    def reconcile(self, engine: str, sessions: int, now: float) -> None:
-        """The edge of this host counts so many sessions at `engine`; none, twice in a row, ends what is held there."""
+    def reconcile(self, engine: str, sessions: int, now: float, since: float = -math.inf) -> None:
+        """The edge's process of `since` counts so many sessions at `engine`; none, twice, ends its leases there."""
         found = self._engines.get(engine)
         if found is not None and found.edge_counts(sessions, now) and found.in_flight:
-            self._leases.reconcile(found, now - _RECONCILED_AFTER)
+            self._leases.reconcile(found, now, since)
 
     # --------------------------------------------------------------------------------------------------------- orders
 

@@ -30,6 +30,7 @@ class Lease(msgspec.Struct, gc=False):
 
 
 _MOST_ENDED = 10_000
+_RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
 
 
 class Leases:
@@ -125,9 +126,18 @@ class Leases:
             self.release(name)
             self.expired += 1
 
-    def reconcile(self, engine: Engine, older_than: float) -> None:
-        """Give back what is held at `engine` since before `older_than`: the edge has nobody there. Walks over all."""
-        lost = [name for name, lease in self._by_id.items() if lease.holder is engine and lease.taken_at <= older_than]
+    def reconcile(self, engine: Engine, now: float, since: float) -> None:
+        """Give back what is held at `engine` for a while: the edge's process has nobody there. Walks over all.
+
+        What was taken before `since` may be with a process before that one, which still finishes its streams: that is
+        only given back when the engine itself has nothing to do.
+        """
+        oldest, youngest = float("-inf") if engine.idle else since, now - _RECONCILED_AFTER
+        lost = [
+            name
+            for name, lease in self._by_id.items()
+            if lease.holder is engine and oldest <= lease.taken_at <= youngest
+        ]
         for name in lost:
             self.release(name)
         self.reconciled += len(lost)

@@ -243,6 +243,63 @@ def test_leases_that_the_edge_does_not_count_are_given_back() -> None:
     assert one.fleet.snapshot(0.0).leases == 0
 
 
+def held(router: Router) -> int:
+    return router.fleet.snapshot(router.clock()).leases
+
+
+def test_streams_that_an_old_process_of_the_edge_finishes_keep_their_leases() -> None:
+    """After a reload the new process counts its own requests only: who drains an engine must still see the others."""
+    edge, (one,) = routers()
+    chosen = one.fleet.decide(Ask("r", "m", 1, "1", "user", "-", 1000, stream=False), 0.0).engine
+    edge.sessions[chosen] = 1
+    for _ in range(10):
+        one.step()
+    edge.restart()
+    edge.sessions[chosen] = 0
+    for _ in range(30):
+        one.step()
+    assert held(one) == 1
+    # A request that the old process took meanwhile, on a connection that it kept.
+    one.fleet.decide(Ask("s", "m", 1, "1", "user", "-", 1000, stream=False), one.clock())
+    for _ in range(30):
+        one.step()
+    assert held(one) == 2
+    one.fleet.finished(Outcome("r", chosen, 200), one.clock())
+    assert held(one) == 1
+
+
+def test_leases_that_died_with_the_edge_are_given_back_once_the_engine_is_idle() -> None:
+    """A process that was killed tells of nobody's end; the engine's own word that it does nothing is enough."""
+    edge, (one,) = routers()
+    chosen = one.fleet.decide(Ask("r", "m", 1, "1", "user", "-", 1000, stream=False), 0.0).engine
+    edge.sessions[chosen] = 1
+    one.step()
+    edge.restart()
+    edge.sessions[chosen] = 0
+    one.fleet.probe(chosen, Probe(ok=True, busy=1.0), one.clock())
+    for _ in range(10):
+        one.step()
+    assert held(one) == 1
+    one.fleet.probe(chosen, Probe(ok=True, busy=0.0), one.clock())
+    for _ in range(3):
+        one.step()
+    assert held(one) == 0
+
+
+def test_old_processes_of_the_edge_matter_for_a_while_only() -> None:
+    """What is taken long after a reload is the new process's, which counts it."""
+    edge, (one,) = routers()
+    one.step()
+    edge.restart()
+    one.step()
+    one.clock.now += 400.0
+    one.step()
+    one.fleet.decide(Ask("r", "m", 1, "1", "user", "-", 1000, stream=False), one.clock())
+    for _ in range(10):
+        one.step()
+    assert held(one) == 0
+
+
 def test_waiting_requests_of_an_engine_that_is_out_are_sent_elsewhere_once() -> None:
     """The edge is told first not to use it; then each connection ends; while it stays out it is looked at rarely."""
     edge, (one,) = routers()

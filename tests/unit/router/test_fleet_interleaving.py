@@ -80,9 +80,9 @@ class AnyInterleaving(RuleBasedStateMachine):
     def foreign(self, name: str, tokens: int, in_flight: int) -> None:
         self.fleet.foreign(name, tokens, in_flight)
 
-    @rule(name=names, sessions=st.sampled_from([0, 0, 0, 1]))
-    def reconcile(self, name: str, sessions: int) -> None:
-        self.fleet.reconcile(name, sessions, self.now)
+    @rule(name=names, sessions=st.sampled_from([0, 0, 0, 1]), since=st.sampled_from([float("-inf"), 0.0, 30.0, 1e9]))
+    def reconcile(self, name: str, sessions: int, since: float) -> None:
+        self.fleet.reconcile(name, sessions, self.now, since)
 
     @rule(name=names, number=st.sampled_from([-1, 0, 1, 500, 200_000]))
     def measured(self, name: str, number: int) -> None:
