@@ -149,6 +149,15 @@ def test_trusted_fields_see_a_request_before_anything_else_of_ours() -> None:
     assert "PYTHONPATH" in _engine(engines={"hold_headers": False})["env"]
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(None, "15"), (40, "40"), (0, None)])
+def test_engine_keeps_a_client_alive_while_it_computes_a_long_prompt(seconds: int | None, said: str | None) -> None:
+    """A comment every so many seconds before the first token, so that nobody in between gives a stream up; 0: none."""
+    asked = {} if seconds is None else {"engines": {"sse_keep_alive_seconds": seconds}}
+    command = _engine(**asked)["command"]
+    found = _flag(command, "--sse-keep-alive-interval") if "--sse-keep-alive-interval" in command else None
+    assert found == said
+
+
 def test_compiled_graphs_are_kept_per_image() -> None:
     """Graphs compiled by one image are no use to the next, and must not meet it."""
     images = ["vllm/vllm-openai:v1", "vllm/vllm-openai:v2"]
