@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from stackplan.derive import slug
-from stackplan.guard import guard_config, router_tenants
+from stackplan.guard import guard_config, names_of, router_tenants
 from stackplan.services import KEYS, SHARED
 
 Plan = Mapping[str, Any]
@@ -187,5 +187,4 @@ def _kv_feed(service: Mapping[str, Any]) -> dict[str, Any]:
 
 def _model(plan: Plan, model: Mapping[str, Any]) -> dict[str, Any]:
     servers = [{"name": s["name"], **_endpoint(s["ports"][0])} for s in _of_model(plan, model["name"])]
-    names = [model["name"], *model["aliases"], *(adapter["name"] for adapter in model["adapters"])]
-    return {"name": model["name"], "names": names, "backend": backend(model), "servers": servers}
+    return {"name": model["name"], "names": names_of(model), "backend": backend(model), "servers": servers}

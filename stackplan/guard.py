@@ -22,10 +22,7 @@ def guard_config(plan: Plan, host: str) -> dict[str, Any]:
         "tls": {"certificate": f"{SECRETS}/tls.pem", "hsts_seconds": tls["hsts_seconds"]} if uses_tls(edge) else None,
         "plain": {**_endpoint(listens["plain"]), "acme": tls["acme_responder"] or ""} if "plain" in listens else None,
         "auth": {"keys_path": f"{SECRETS}/keys.map"} if edge["tenants"] else None,
-        "tenants": [
-            {key: tenant[key] for key in ("name", "requests_per_minute", "concurrency", "cache_salt")}
-            for tenant in edge["tenants"]
-        ],
+        "tenants": [_tenant(tenant, plan["settings"]["models"]) for tenant in edge["tenants"]],
         "peers": _peers(plan),
         "peer_name": f"edge-{host}",
         "admin": {**_endpoint(admin), "token_path": f"{SECRETS}/admin-tokens"} if admin else None,
@@ -71,6 +68,19 @@ def router_tenants(plan: Plan) -> list[dict[str, Any]]:
         }
         for tenant in plan["settings"]["edge"]["tenants"]
     ]
+
+
+def _tenant(tenant: Mapping[str, Any], models: list[Mapping[str, Any]]) -> dict[str, Any]:
+    """A tenant as the edge knows it; `models`: every name it may ask for, empty where it may ask for all."""
+    kept = {key: tenant[key] for key in ("name", "requests_per_minute", "concurrency", "cache_salt")}
+    others = {model["name"]: names_of(model) for model in models}
+    listed = [name for each in tenant["models"] for name in others.get(each, [each])]
+    return {**kept, "models": list(dict.fromkeys(listed))}
+
+
+def names_of(model: Mapping[str, Any]) -> list[str]:
+    """Every name under which a model, or an adapter of it, is asked for."""
+    return [model["name"], *model["aliases"], *(adapter["name"] for adapter in model["adapters"])]
 
 
 def uses_tls(edge: Mapping[str, Any]) -> bool:

@@ -13,7 +13,8 @@ def guard_problems(settings: Settings) -> list[str]:
 
 
 def _tenants(settings: Settings) -> Iterator[str]:
-    served = {name for model in settings.models for name in (model.name, *model.aliases, *model.adapters)}
+    served = {name for model in settings.models for name in (model.name, *model.aliases)}
+    served |= {adapter.name for model in settings.models for adapter in model.adapters}
     classes = [each.name for each in settings.router.admission.classes]
     seen: dict[str, int] = {}
     for index, tenant in enumerate(settings.edge.tenants):

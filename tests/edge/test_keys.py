@@ -17,6 +17,7 @@ from tests.support.processes import wait_until
 from tests.support.stack import CHAT, Stack
 
 Start = Callable[..., Stack]
+FORM = {"content-type": "multipart/form-data; boundary=x"}
 KEY, SLOW, BUSY = "sk-one", "sk-two", "sk-three"
 TENANTS = [
     {"name": "acme", "requests_per_minute": 0, "concurrency": 0, "cache_salt": True},
@@ -75,6 +76,32 @@ def test_unknown_key_is_refused_without_a_router_too(keyed: Stack) -> None:
     keyed.router.stop()
     assert ask(keyed, "sk-none").status == 401
     assert ask(keyed, KEY).status == 200
+
+
+def test_model_that_a_key_may_not_use_is_refused_without_a_router_too(start: Start, tmp_path: Path) -> None:
+    """Two models, a tenant that may use one of them, and a router that is away: nothing is opened by that."""
+    keys = tmp_path / "keys.map"
+    keys.write_text(line(KEY, "acme|0|0|") + line(BUSY, "busy|0|0|"))
+    tenants = [{**TENANTS[0], "models": ["tiny"]}, TENANTS[2]]
+    stack = start({"tiny": 1, "big": 1}, headers=bearer(KEY), auth={"keys_path": str(keys)}, tenants=tenants)
+    stack.router.stop()
+    wait_until(lambda: ask(stack, BUSY).headers.get("x-route-reason") == "fallback", "the edge decides by itself")
+    assert ask(stack, KEY).json["headers"]["x-ironrack-model"] == "tiny"
+    assert assert_error(ask(stack, KEY, model="big"), 403, "edge")["code"] == "model_not_allowed"
+    assert ask(stack, BUSY, model="big").status == 200
+
+
+def test_form_of_a_key_with_a_list_waits_for_a_router(start: Start, tmp_path: Path) -> None:
+    """The edge cannot read a form, so it cannot tell an adapter that the key may not use: come back soon."""
+    keys = tmp_path / "keys.map"
+    keys.write_text(line(KEY, "acme|0|0|") + line(BUSY, "busy|0|0|"))
+    tenants = [{**TENANTS[0], "models": ["tiny"]}, TENANTS[2]]
+    stack = start({"tiny": 1}, headers=bearer(KEY), auth={"keys_path": str(keys)}, tenants=tenants)
+    stack.router.stop()
+    wait_until(lambda: ask(stack, BUSY).headers.get("x-route-reason") == "fallback", "the edge decides by itself")
+    unseen = call(stack.port, "POST", "/v1/audio/transcriptions", b"--x--", {**bearer(KEY), **FORM})
+    assert assert_error(unseen, 503, "edge")["code"] == "model_not_seen"
+    assert unseen.headers["retry-after"] == "1"
 
 
 @pytest.mark.parametrize("headers", [bearer(KEY), {"x-api-key": KEY}], ids=["bearer", "x-api-key"])

@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument("--haproxy", help="the program to run as edge")
     start.add_argument("--model", default="sim")
     start.add_argument("--prefill-rate", type=float, default=20_000.0, help="prompt tokens per second of an engine")
-    start.add_argument("--calibrate", action="store_true", help="measure each engine's prefill rate, as a deployment does")
+    start.add_argument(
+        "--calibrate", action="store_true", help="measure each engine's prefill rate, as a deployment does"
+    )
     start.add_argument("--decide-milliseconds", type=int, help="how long the edge waits for the router")
     verb.add_parser("down", parents=[common], help="end what `up` started")
     verb.add_parser("status", parents=[common], help="what runs; exit status 1 if something does not")

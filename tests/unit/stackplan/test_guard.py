@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 import stackplan
-from tests.unit.stackplan.stacks import fleet, intent, one_host, problems_of, services
+from tests.unit.stackplan.stacks import fleet, intent, model, one_host, problems_of, services
 
 DIGEST, OTHER = "a" * 64, "b" * 64
+OTHERS = {"name": "other", "key_hashes": ["d" * 64]}
 TENANT = {"name": "acme", "key_hashes": [DIGEST, OTHER], "requests_per_minute": 60, "concurrency": 8}
 
 
@@ -51,6 +52,15 @@ def test_router_knows_the_tenants_rights_and_not_their_keys() -> None:
     assert stackplan.router_config(planned, "box")["tenants"] == [
         {"name": "acme", "models": ["qwen"], "tokens_per_minute": 1000, "class": ""}
     ]
+
+
+def test_edge_knows_every_name_a_tenant_may_ask_for() -> None:
+    """A model on the list brings its aliases and adapters; an adapter alone brings itself; no list is all of them."""
+    tenants = [{**TENANT, "models": ["big"]}, {**OTHERS, "models": ["law"]}, {"name": "all", "key_hashes": ["c" * 64]}]
+    big = model(name="big", aliases=["large"], adapters=[{"name": "law", "source": "/srv/law"}])
+    planned = stackplan.plan(intent(models=[big], edge={"tenants": tenants}), one_host())
+    found = {each["name"]: each["models"] for each in stackplan.edge_config(planned, "box")["tenants"]}
+    assert found == {"acme": ["big", "large", "law"], "other": ["law"], "all": []}
 
 
 def test_certificate_comes_from_where_it_lies() -> None:
