@@ -53,6 +53,8 @@ class Plan:
     preferences: str = ""
     never_alone: str = ""
     mig: Mapping[str, Any] | None = None
+    version: str = ""  # branch or release that is there when the role is done; empty where it leaves the driver alone
+    waits: bool = False  # whether the old driver goes on until somebody restarts the host
 
 
 def plan(state: State, intent: Intent) -> Plan:
@@ -119,6 +121,8 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         apt.preferences(state.platform, intent),
         apt.never_alone(kernel=intent.hold_kernel) if intent.hold_packages else "",
         mig.layout(intent.mig_layout, len(hardware.gpus)) if intent.mig_layout else None,
+        version.text,
+        waits=reboot and not intent.reboot,
     )
 
 

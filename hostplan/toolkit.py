@@ -65,6 +65,7 @@ class Plan:
 
     nothing: str = ""
     source: str = ""
+    version: str = ""  # of the toolkit when the role is done
     install: list[str] = field(default_factory=list)
     hold: list[str] = field(default_factory=list)
     preferences: str = ""
@@ -91,6 +92,7 @@ def _plan(intent: Intent, found: Found, where: str) -> Plan:
     managed = source != "present"
     return Plan(
         source=source,
+        version=version,
         install=[f"{name}={version}" for name in PACKAGES if managed and found.packages.get(name) != version],
         hold=[name for name in PACKAGES if managed],
         preferences=preferences(version) if managed else "",

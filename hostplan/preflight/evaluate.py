@@ -6,12 +6,23 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hostplan.preflight import fit_checks, gpu_checks, host_checks, known_bad, probe_checks, smi, want, xids
+from hostplan.preflight import (
+    components,
+    declared,
+    fit_checks,
+    gpu_checks,
+    host_checks,
+    known_bad,
+    probe_checks,
+    smi,
+    tuning_checks,
+    want,
+    xids,
+)
 from hostplan.preflight.finding import Finding, skipped
 from hostplan.preflight.known_bad import KnownBad
 
 NO_GPU = "no GPU expected here"
-_COMPATIBILITY = "VLLM_ENABLE_CUDA_COMPATIBILITY"
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +32,7 @@ class Rules:
     known_bad: tuple[KnownBad, ...] = ()
     fatal_xids: Mapping[int, str] = field(default_factory=dict)
     at_once: int = 1
+    engine_cuda: tuple[components.EngineCuda, ...] = ()
 
 
 def evaluate(
@@ -56,11 +68,12 @@ def host_findings(
         *host_checks.clock(facts),
         *gpus(plan, host, facts, rules, probes),
         *host_checks.containers(facts),
-        *known_bad.check(components(plan, host, facts), rules.known_bad),
+        *known_bad.check(components.of_host(plan, host, facts, rules.engine_cuda), rules.known_bad),
         *host_checks.images(plan, host, facts),
         *host_checks.weights(plan, host, facts),
-        *(fit_checks.checks(plan, host, facts, seen, rules.at_once) if seen else []),
+        *fit_checks.checks(plan, host, facts, seen, rules.at_once),
         *host_checks.network(facts),
+        *tuning_checks.checks(facts),
     ]
 
 
@@ -79,6 +92,7 @@ def gpus(
         *gpu_checks.driver(facts),
         *gpu_checks.supported(facts),
         *gpu_checks.visible(facts, seen, expected),
+        *declared.check(facts, seen, expected),
     ]
     if seen:
         found += [
@@ -89,32 +103,6 @@ def gpus(
             *probe_checks.checks(probes, facts["system"]["iommu"]),
         ]
     return found
-
-
-def components(plan: want.Plan, host: str, facts: Mapping[str, Any]) -> dict[str, str]:
-    """What a host runs, by the names of the table of known-bad pairs; what it does not have is empty."""
-    engines = want.engines(plan, host)
-    has_gpus = want.gpus(plan, host) > 0
-    image = engines[0]["image"] if engines else ""
-    # With this set the image brings a newer CUDA library than the driver's, which server cards allow.
-    compatible = bool(engines) and engines[0]["env"].get(_COMPATIBILITY) == "1"
-    return {
-        "driver": gpu_checks.loaded(facts) if has_gpus else "",
-        "modules": "open" if gpu_checks.is_open(facts) else "proprietary",
-        "kernel": facts["system"]["kernel"],
-        "os": facts["system"]["os"],
-        "cuda": "" if compatible else facts["images"].get(image, {}).get("cuda", ""),
-        "toolkit": facts["containers"]["toolkit"] if has_gpus else "",
-        "docker": facts["containers"]["docker"],
-        "injection": str(plan["settings"]["engines"].get("gpu_injection", "")) if has_gpus else "",
-        "vllm": tag(image),
-    }
-
-
-def tag(image: str) -> str:
-    """An image's tag, as `v0.29.0`, or an empty text."""
-    name, colon, text = image.split("@", maxsplit=1)[0].rpartition(":")
-    return text if colon and "/" not in text and name else ""
 
 
 def refusals(findings: Iterable[Finding]) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from hostplan.preflight.finding import Finding, ok, refused, warning
+from hostplan.preflight.finding import Finding, ok, refused, skipped, warning
 from hostplan.preflight.model_config import Shape
 
 CHECK = "model fits"
@@ -37,6 +37,9 @@ class Asked:
     step_tokens: int
     max_sequences: int
     weights_bytes: int  # as they lie on disk, 0 when not known
+    by_id: bool = (
+        False  # memory is the board's by its PCI id, an upper bound: ECC and the driver keep up to a sixteenth
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,12 @@ def cache_bytes(shape: Shape, length: int, asked: Asked) -> float:
 def check(shape: Shape | None, asked: Asked) -> Finding:
     """The finding for one engine, with the values that would make it fit."""
     if shape is None or not asked.memory_bytes:
-        return ok(CHECK, f"{asked.engine}: cannot be estimated: its config.json or its GPUs are not known yet")
+        return skipped(CHECK, f"{asked.engine}: cannot be estimated: its config.json or its GPUs are not known yet")
     found = estimate(shape, asked)
     text = (
         f"{asked.engine}: weights {_gib(found.weights)}, working memory {_gib(found.working)}, "
         f"cache {_gib(found.room)} of {_gib(asked.memory_bytes * asked.share)} on each of {asked.gpus} GPUs"
+        f"{' (an estimate by PCI id until the driver is there)' if asked.by_id else ''}"
     )
     one = f"one answer of {found.length} tokens takes {_gib(found.per_sequence)}"
     doubt = asked.memory_bytes * asked.share * DOUBT

@@ -6,14 +6,19 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
-from hostplan.preflight import fit, want
+from hostplan.preflight import boards, fit, want
 from hostplan.preflight.finding import Finding, skipped
 from hostplan.preflight.model_config import shape
 from hostplan.preflight.smi import Smi
 
 
 def checks(plan: want.Plan, host: str, facts: Mapping[str, Any], smi: Smi | None, at_once: int) -> list[Finding]:
-    """One finding for each model of a host: its engines are alike but for their GPUs, and the smallest decides."""
+    """One finding for each model of a host: its engines are alike but for their GPUs, and the smallest decides.
+
+    Before the driver is there a GPU's memory is what its PCI id says. A host without planned GPUs is not judged.
+    """
+    if not smi and not want.gpus(plan, host):
+        return []
     found = []
     for service in _first_of_each(want.engines(plan, host)):
         asked = wanted(plan, service, facts, smi, at_once)
@@ -32,7 +37,8 @@ def wanted(
     """What one engine is given and asked for: the plan's settings, and what an operator's own flags say."""
     model, engines = want.model_of(plan, service), plan["settings"]["engines"]
     flags = flag_values([*engines["args"], *model["engine_args"]])
-    memory = [smi.gpus[index].memory_bytes for index in service["gpus"] if smi and index < len(smi.gpus)]
+    sizes = memories(facts, smi)
+    memory = [sizes[index] for index in service["gpus"] if index < len(sizes)]
     return fit.Asked(
         engine=service["name"],
         gpus=max(1, len(service["gpus"])),
@@ -44,7 +50,15 @@ def wanted(
         step_tokens=_number(flags, "--max-num-batched-tokens", fit.STEP_TOKENS),
         max_sequences=_number(flags, "--max-num-seqs", 256),
         weights_bytes=facts["models"].get(model["source"], {}).get("weights_bytes") or 0,
+        by_id=smi is None,
     )
+
+
+def memories(facts: Mapping[str, Any], smi: Smi | None) -> list[int]:
+    """Bytes of each GPU by index: as the driver counts them, else those of its board, 0 for an id that says nothing."""
+    if smi:
+        return [gpu.memory_bytes for gpu in smi.gpus]
+    return [gpu.board.memory_gib * fit.GIB for gpu in boards.of(facts)]
 
 
 def flag_values(args: Sequence[str]) -> dict[str, str]:

@@ -7,8 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hostplan import gpus as hardware
-from hostplan.pci import PciDevice
+from hostplan.preflight import boards
 from hostplan.preflight.finding import Finding, ok, refused, skipped, warning
 from hostplan.preflight.smi import Smi, SmiGpu
 from hostplan.preflight.versions import branch
@@ -89,11 +88,8 @@ def supported(facts: Facts) -> list[Finding]:
     running = loaded(facts)
     if not running:
         return []
-    devices = [
-        PciDevice(each["slot"], "0302", "10de", each["device"].removeprefix("0x")) for each in facts["pci"]["gpus"]
-    ]
     found = []
-    for gpu in {each.device: each for each in hardware.detect(devices).gpus}.values():
+    for gpu in {each.device: each for each in boards.of(facts)}.values():
         if not gpu.generation:
             continue
         first, last, build = gpu.first_branch, gpu.last_branch, "open" if is_open(facts) else "proprietary"
@@ -165,6 +161,10 @@ def _health(gpu: SmiGpu, busy: bool) -> list[Finding]:
         found.append(
             warning(check, text, "wrong bits in weights stay unseen", "nvidia-smi -e 1 and a restart switch it on")
         )
+    if not gpu.persistent:
+        text = f"{name}: persistence mode is off"
+        allowed, remedy = "an idle GPU forgets its state and starts anew, in seconds", "start nvidia-persistenced"
+        found.append(warning(check, text, allowed, f"{remedy}: gpu_driver_persistence: true"))
     slow, remedy = "it runs slower than it could", "look at cooling and power"
     found += [warning(check, f"{name}: {reason}", slow, remedy) for reason in gpu.throttled]
     if gpu.mig:

@@ -14,8 +14,8 @@ Facts = Mapping[str, Any]
 GIB = 2**30
 SKEW_SECONDS = 5.0  # certificates, keys with an end and rates over hosts bear a few seconds, not more
 SKEW_MOST = 60.0
-_IMAGE_BYTES = {"engine": 25 * GIB}  # unpacked; others are small
-_IMAGE_OTHER = GIB
+_IMAGE_BYTES = {"engine with GPUs": 25 * GIB, "engine": 4 * GIB}  # unpacked; others are small
+_IMAGE_OTHER = GIB // 2
 _RESERVE = 5 * GIB
 _NAMES = {"debian": "Debian", "ubuntu": "Ubuntu"}
 
@@ -122,19 +122,25 @@ def images(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:
 
 
 def _room_for_images(missing: list[want.Service], facts: Facts) -> list[Finding]:
-    sizes = {each["image"]: _IMAGE_BYTES.get(each["kind"], _IMAGE_OTHER) for each in missing}
+    """No room stops a deployment; little beside it is a warning: layers and logs come on top."""
     room = facts["disk"]["docker"]
-    need = sum(sizes.values()) + _RESERVE
-    if room["free_bytes"] >= need:
+    need = sum({each["image"]: _image_bytes(each) for each in missing}.values())
+    if room["free_bytes"] >= need + _RESERVE:
         return []
+    judge = refused if room["free_bytes"] < need else warning
     return [
-        warning(
+        judge(
             "disk",
             f"{room['free_bytes'] / GIB:.0f} GiB free below {room['path']}",
-            f"images that are not here yet take about {need / GIB:.0f} GiB unpacked",
-            "make room, or set data-root in docker_daemon_settings",
+            f"images that are not here yet take about {need / GIB:.0f} GiB unpacked and {_RESERVE / GIB:.0f} to spare",
+            "make room, or set docker_data_root",
         )
     ]
+
+
+def _image_bytes(service: want.Service) -> int:
+    kind = "engine with GPUs" if service["kind"] == "engine" and service["gpus"] else service["kind"]
+    return _IMAGE_BYTES.get(kind, _IMAGE_OTHER)
 
 
 def weights(plan: want.Plan, host: str, facts: Facts) -> list[Finding]:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from hostplan.preflight.components import Components
 from hostplan.preflight.finding import Finding, ok, refused
 from hostplan.preflight.versions import within
 
@@ -44,22 +45,28 @@ def read(entries: Iterable[Mapping[str, Any]]) -> tuple[KnownBad, ...]:
     return found
 
 
-def check(components: Mapping[str, str], table: Iterable[KnownBad]) -> list[Finding]:
-    """Every entry that holds for what a host runs, or one line that says that none does."""
-    hits = [entry for entry in table if all(_holds(components, *clause) for clause in entry.when.items())]
+def check(sets: Iterable[Components], table: Iterable[KnownBad]) -> list[Finding]:
+    """Every entry that holds for versions that will meet on a host, once each, or one line that says that none does."""
+    hits = {entry.id: (entry, mine) for mine in sets for entry in table if _all_hold(mine, entry)}
     return [
-        refused(CHECK, f"{_named(components, entry)} ({entry.id})", entry.reason, f"{entry.fix} ({entry.source})")
-        for entry in hits
+        refused(CHECK, f"{_named(mine, entry)} ({entry.id})", entry.reason, f"{entry.fix} ({entry.source})")
+        for entry, mine in hits.values()
     ] or [ok(CHECK, "no pair of versions that is known not to work")]
 
 
-def _holds(components: Mapping[str, str], name: str, wanted: str) -> bool:
-    mine = components.get(name, "")
+def _all_hold(mine: Components, entry: KnownBad) -> bool:
+    return all(_holds(mine.found.get(name, ""), name, wanted) for name, wanted in entry.when.items())
+
+
+def _holds(mine: str, name: str, wanted: str) -> bool:
     return within(mine, wanted) if name in VERSIONS else mine == wanted
 
 
-def _named(components: Mapping[str, str], entry: KnownBad) -> str:
-    return " with ".join(f"{name} {components[name]}" for name in entry.when)
+def _named(mine: Components, entry: KnownBad) -> str:
+    """`driver 570 (planned) with cuda 13.0`."""
+    return " with ".join(
+        f"{name} {mine.found[name]}{' (planned)' if name in mine.coming else ''}" for name in entry.when
+    )
 
 
 def _plain(value: Any) -> Any:

@@ -10,6 +10,9 @@ from hostplan.preflight.finding import Finding, ok, refused, skipped, warning
 CUDA, NCCL, ROOM = "CUDA", "NCCL", "container limits"
 GIB = 2**30
 SHM_BYTES = GIB  # NCCL and vLLM's workers share rings and results there
+STACK_BYTES = 8 * 2**20  # Linux' own default; threads of compiled kernels and tokenizers are made for it
+NOFILE = 8192  # each stream and each shard of the weights is an open file; recent Dockers give 1024
+UNLIMITED = (-1, 2**64 - 1)
 _MPS = "see docs/operations/preflight.md"
 
 
@@ -85,7 +88,27 @@ def _room(name: str, answer: Mapping[str, Any]) -> list[Finding]:
         text = f"{name}: {answer['shm_bytes'] / GIB:.2f} GiB of shared memory"
         remedy = "set stack_engines.shared_memory: host, or a size such as 16g"
         found.append(refused(ROOM, text, "several GPUs need 1 GiB and more", remedy))
-    if answer["limits"]["memlock"] not in (-1, 2**64 - 1):
-        text = f"{name}: memlock {answer['limits']['memlock']}"
+    found += _limits(name, answer["limits"])
+    return found or [
+        ok(
+            ROOM,
+            f"{name}: shared memory {answer['shm_bytes'] / GIB:.0f} GiB, memlock unlimited, nofile and stack enough",
+        )
+    ]
+
+
+def _limits(name: str, limits: Mapping[str, int]) -> list[Finding]:
+    """What the container may lock, open and stack, beside what an engine needs."""
+    found = []
+    if limits["memlock"] not in UNLIMITED:
+        text = f"{name}: memlock {limits['memlock']}"
         found.append(warning(ROOM, text, "unlimited is needed for pinned memory", "let Docker give ulimits"))
-    return found or [ok(ROOM, f"{name}: shared memory {answer['shm_bytes'] / GIB:.0f} GiB, memlock unlimited")]
+    for limit, least, why in (
+        ("nofile", NOFILE, "streams and shards are open files"),
+        ("stack", STACK_BYTES, "compiled kernels and tokenizers crash below it"),
+    ):
+        if limits[limit] not in UNLIMITED and limits[limit] < least:
+            text, allowed = f"{name}: {limit} {limits[limit]}", f"at least {least} is needed, {why}"
+            remedy = f"set docker_default_ulimits: {{{limit}: {least * 8}}}, or raise the limit of docker.service"
+            found.append(warning(ROOM, text, allowed, remedy))
+    return found

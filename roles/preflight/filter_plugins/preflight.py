@@ -13,7 +13,7 @@ import yaml
 sys.path.append(str(Path(__file__).resolve().parents[3]))
 
 from hostplan.plain import plain
-from hostplan.preflight import known_bad, report, want
+from hostplan.preflight import components, known_bad, report, want
 from hostplan.preflight.evaluate import Rules, evaluate
 
 DATA = Path(__file__).resolve().parents[3] / "hostplan" / "data"
@@ -49,7 +49,8 @@ def reported(plan: Mapping[str, Any], gathered: Mapping[str, Any], at_once: int)
 def rules(at_once: int = 1) -> Rules:
     """The tables that lie in hostplan/data."""
     table = known_bad.read(yaml.safe_load((DATA / "known-bad.yml").read_text()))
-    return Rules(table, yaml.safe_load((DATA / "xids.yml").read_text()), int(at_once))
+    cuda = components.read(yaml.safe_load((DATA / "engine-cuda.yml").read_text()))
+    return Rules(table, yaml.safe_load((DATA / "xids.yml").read_text()), int(at_once), cuda)
 
 
 class FilterModule:

@@ -318,3 +318,22 @@ def test_plan_never_fails_on_what_an_operator_can_write(name: str, version: str,
 def test_gpus_are_coming_where_this_run_brings_their_driver(name: str, said: dict[str, Any], coming: int) -> None:
     """A fresh host is no host with a broken driver; one that this run leaves without a driver is."""
     assert planned(name, **said).gpus_coming == coming
+
+
+@pytest.mark.parametrize(
+    ("name", "said", "asked", "version", "waits"),
+    [
+        ("h200", {}, {"version": "590"}, "590", None),
+        ("gpu-less", {}, {}, "", False),
+        ("dgx", {}, {}, "", False),
+        ("l4", {"nouveau": True}, {"reboot": False}, None, True),
+        ("l4", {"nouveau": True}, {"reboot": True}, None, False),
+    ],
+)
+def test_plan_says_which_version_will_be_there_and_whether_it_waits(
+    name: str, said: dict[str, Any], asked: dict[str, Any], version: str | None, waits: bool | None
+) -> None:
+    """For what must be judged before it is installed; empty where the driver is left alone."""
+    found = planned(name, said, **asked)
+    assert version in (None, found.version)
+    assert waits in (None, found.waits)

@@ -135,3 +135,10 @@ def test_containerd_is_told_in_the_words_of_its_version(text: str, plugin: str) 
     )
     again = toolkit.containerd(toolkit.containerd(text, "runtime"), "runtime")
     assert again == toolkit.containerd(text, "runtime")
+
+
+def test_plan_says_which_version_will_be_there() -> None:
+    """The one asked for where packages are managed, what is there where they are left alone, none without a GPU."""
+    assert planned()["version"] == "1.18.2-1"
+    assert planned({"source": "present"}, packages=dict.fromkeys(toolkit.PACKAGES, "1.17.8-1"))["version"] == "1.17.8-1"
+    assert planned(gpus=[])["version"] == ""

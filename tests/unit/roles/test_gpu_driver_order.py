@@ -32,8 +32,8 @@ class Host:
         (folder / "dpkg/status").write_text("".join(self._paragraph(*each) for each in installed))
         (folder / "apt.conf").write_text(
             f'Dir::State "{folder}";\nDir::State::status "{folder}/dpkg/status";\nDir::State::lists "{folder}/lists";\n'
-            f'Dir::State::extended_states "{folder}/extended";\nDir::Cache "{folder}/cache";\nDir::Etc "{folder}/etc";\n'
-            'Dir::Log "/dev/null";\n'
+            f'Dir::State::extended_states "{folder}/extended";\nDir::Cache "{folder}/cache";\n'
+            f'Dir::Etc "{folder}/etc";\nDir::Log "/dev/null";\n'
         )
         self.env = {
             "APT_CONFIG": str(folder / "apt.conf"),
@@ -77,10 +77,10 @@ class Host:
             **variables,
         }
         (self.folder / "vars.yml").write_text(yaml.safe_dump(values))
-        program = Path(sys.executable).with_name("ansible-playbook")
+        program = str(Path(sys.executable).with_name("ansible-playbook"))
         argv = [program, "-i", "localhost,", "-c", "local", *options, "-e", f"@{self.folder}/vars.yml"]
         done = subprocess.run(
-            [*argv, self.folder / "play.yml"], cwd=ROOT, env=self.env, capture_output=True, text=True, check=False
+            [*argv, str(self.folder / "play.yml")], cwd=ROOT, env=self.env, capture_output=True, text=True, check=False
         )
         return done.stdout + done.stderr
 

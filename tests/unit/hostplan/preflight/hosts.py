@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import stackplan
+from hostplan.preflight.evaluate import evaluate
 from hostplan.preflight.finding import Finding
+from roles.preflight.filter_plugins.preflight import rules
 from tests.unit.stackplan.stacks import intent, one_host
 
+RULES = rules()
 RECORDED = Path(__file__).resolve().parents[3] / "fixtures" / "preflight"
 CONFIG = {
     "num_hidden_layers": 32,
@@ -57,10 +60,21 @@ def changed(**groups: Any) -> dict[str, Any]:
     """The recorded host with some values changed, group by group."""
     found = copy.deepcopy(facts())
     for group, values in groups.items():
-        found[group] |= values
+        found[group] = {**found.get(group, {}), **values}
     return found
 
 
 def texts(findings: list[Finding], check: str = "", level: str = "") -> list[str]:
     """The sentences of one check and level; of all without them."""
     return [each.text for each in findings if check in ("", each.check) and level in ("", each.level)]
+
+
+def probe(**values: Any) -> dict[str, Any]:
+    """What both GPUs answered inside the engine image, with some of it replaced."""
+    return {"engine": "engine-qwen-0", "gpus": [0, 1], "skipped": "", "error": "", "answer": {**answer(), **values}}
+
+
+def judged(found: dict[str, Any], probes: list[dict[str, Any]] | None = None, **sections: Any) -> list[Finding]:
+    """Findings of the one host."""
+    asked = [probe()] if probes is None else probes
+    return evaluate(plan(**sections), {"box": found}, RULES, {"box": asked})["box"]

@@ -9,23 +9,20 @@ import pytest
 import stackplan
 from hostplan.preflight import host_checks, report, want
 from hostplan.preflight.evaluate import NO_GPU, evaluate
-from hostplan.preflight.finding import Finding
-from roles.preflight.filter_plugins.preflight import reported, rules
-from tests.unit.hostplan.preflight.hosts import answer, changed, facts, plan, texts, xml
+from roles.preflight.filter_plugins.preflight import reported
+from tests.unit.hostplan.preflight.hosts import RULES, answer, changed, facts, judged, probe, texts, xml
 from tests.unit.stackplan.stacks import fleet, intent, one_host
 
-RULES = rules()
+TUNING: dict[str, Any] = {
+    "skipped": [],
+    "warnings": [],
+    "differs": {"vm.swappiness": "1"},
+    "numa_nodes": {"0": "0-15", "1": "16-31"},
+    "gpus": [{"address": "0000:00:06.0", "node": 0}, {"address": "0000:00:07.0", "node": 1}],
+    "iommu": "passthrough",
+    "acs": [],
+}
 XID_79 = "[9.1] NVRM: Xid (PCI:0000:00:07): 79, pid=1, GPU has fallen off the bus."
-
-
-def probe(**values: Any) -> dict[str, Any]:
-    return {"engine": "engine-qwen-0", "gpus": [0, 1], "skipped": "", "error": "", "answer": {**answer(), **values}}
-
-
-def judged(found: dict[str, Any], probes: list[dict[str, Any]] | None = None, **sections: Any) -> list[Finding]:
-    """Findings of the one host."""
-    asked = [probe()] if probes is None else probes
-    return evaluate(plan(**sections), {"box": found}, RULES, {"box": asked})["box"]
 
 
 def test_a_good_host_is_ready() -> None:
@@ -62,6 +59,10 @@ REFUSALS: list[tuple[str, dict[str, Any], str]] = [
     ("gpu health", {"smi": {"xml": xml().replace("row_failure>No", "row_failure>Yes", 1)}}, "could not be replaced"),
     ("gpu health", {"smi": {"xml": xml().replace("action>None", "action>Reset", 1)}}, "asks for: Reset"),
     ("known-bad", {"containers": {"toolkit": "1.17.4"}}, "CVE-2025-23266"),
+    ("known-bad", {"planned": {"toolkit": "1.19.1-1"}}, "toolkit 1.19.1-1 (planned) (toolkit-1.19.1-cuinit)"),
+    ("known-bad", {"planned": {"driver": "570", "modules": "open"}}, "cuda 13.0.1 with driver 570 (planned)"),
+    ("gpu model", {"declared": {"model": "H100"}}, "NVIDIA H200 was found: H100 is declared"),
+    ("gpu model", {"declared": {"memory_gib": 80}}, "NVIDIA H200 with 140.4 GiB was found: 80 GiB are declared"),
     (
         "network",
         {"network": {"peers": [{"host": "b", "address": "10.0.0.9", "port": 1, "ok": False, "why": "timed out"}]}},
@@ -93,7 +94,17 @@ WARNINGS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("gpu health", {"smi": {"xml": xml().replace("current_ecc>Enabled", "current_ecc>Disabled", 1)}}, "ECC is off"),
     ("gpu health", {"smi": {"xml": xml().replace("current_mig>Disabled", "current_mig>Enabled", 1)}}, "MIG is on"),
+    (
+        "gpu health",
+        {"smi": {"xml": xml().replace("persistence_mode>Enabled", "persistence_mode>Disabled", 1)}},
+        "is off",
+    ),
     ("gpus", {"smi": {"xml": xml().replace("NVIDIA H200", "NVIDIA H100", 1)}}, "NVIDIA H100 and NVIDIA H200 together"),
+    (
+        "topology",
+        {"tuning": {**TUNING, "warnings": ["PCIe ACS redirects: NCCL may hang; turn it off"]}},
+        "ACS redirects",
+    ),
 ]
 
 
@@ -103,6 +114,58 @@ def test_what_may_work_is_a_warning(check: str, groups: dict[str, Any], words: s
     findings = judged(changed(**groups))
     assert any(words in text for text in texts(findings, check, "warning")), texts(findings, check)
     assert not texts(findings, check, "refused")
+
+
+@pytest.mark.parametrize(
+    ("limits", "words"),
+    [
+        ({"memlock": 8_388_608}, "memlock 8388608"),
+        ({"nofile": 1024}, "nofile 1024"),
+        ({"stack": 1_048_576}, "stack 1048576"),
+    ],
+)
+def test_limits_that_are_too_small_for_an_engine_are_a_warning(limits: dict[str, int], words: str) -> None:
+    """What the container was given, each with what is needed and where to set it."""
+    found = texts(judged(facts(), [probe(limits={**answer()["limits"], **limits})]), "container limits", "warning")
+    assert len(found) == 1
+    assert words in found[0]
+
+
+def test_limits_without_an_end_are_enough() -> None:
+    """-1 is how Linux says so."""
+    endless = [probe(limits={"memlock": -1, "nofile": -1, "stack": -1})]
+    assert not texts(judged(facts(), endless), "container limits", "warning")
+
+
+def without_images(free_gib: float) -> dict[str, Any]:
+    found = changed(disk={"docker": {"path": "/var/lib/docker", "free_bytes": int(free_gib * 2**30)}})
+    found["images"] = {name: {"present": False, "cuda": ""} for name in found["images"]}
+    return found
+
+
+@pytest.mark.parametrize(("free_gib", "level"), [(20, "refused"), (30, "warning"), (60, "")])
+def test_images_without_room_are_refused_and_little_room_is_a_warning(free_gib: float, level: str) -> None:
+    """An engine image of 25 GiB does not fit in 20; what is left beside it is a matter of taste."""
+    findings = judged(without_images(free_gib), [])
+    assert [each.level.value for each in findings if each.check == "disk"] == ([level] if level else [])
+
+
+def test_declared_gpus_that_are_there_are_said_and_undeclared_ones_are_not() -> None:
+    """A tenth of doubt: 141 GB of an H200 are 140.4 GiB."""
+    assert texts(judged(changed(declared={"model": "h200", "memory_gib": 141})), "gpu model") == [
+        "h200, 141 GiB as declared"
+    ]
+    assert texts(judged(changed(declared={"model": "", "memory_gib": 0})), "gpu model") == []
+
+
+def test_where_gpus_are_and_what_redirects_is_in_the_report() -> None:
+    """As information, for people and in the data; a host where nobody looked has no such line."""
+    findings = judged(changed(tuning=TUNING))
+    assert texts(findings, "topology") == [
+        "NUMA 0: CPUs 0-15, 1: CPUs 16-31; GPUs: 1 on node 0, 1 on node 1; IOMMU passthrough; ACS redirects nowhere"
+    ]
+    assert texts(findings, "host tuning", "ok") == ["a deployment sets vm.swappiness"]
+    assert texts(judged(facts()), "topology") == []
 
 
 def test_a_host_whose_driver_is_still_to_come_is_not_refused() -> None:

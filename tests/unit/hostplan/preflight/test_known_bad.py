@@ -7,6 +7,7 @@ import re
 import pytest
 
 from hostplan.preflight import known_bad
+from hostplan.preflight.components import Components
 from hostplan.preflight.versions import branch, numbers, within
 from roles.preflight.filter_plugins.preflight import rules
 
@@ -53,7 +54,7 @@ def test_versions_are_read_as_people_write_them() -> None:
 
 def test_a_good_host_meets_no_entry() -> None:
     """The versions this project is made with are not refused."""
-    (found,) = known_bad.check(GOOD, TABLE)
+    (found,) = known_bad.check([Components(GOOD)], TABLE)
     assert found.level == "ok"
 
 
@@ -73,7 +74,7 @@ BAD = {
 @pytest.mark.parametrize("entry", TABLE, ids=lambda entry: entry.id)
 def test_every_entry_refuses_its_pair_and_says_why_and_what_to_do(entry: known_bad.KnownBad) -> None:
     """Exactly that entry, with reason, fix and an address to read on."""
-    (found,) = known_bad.check({**GOOD, **BAD[entry.id]}, TABLE)
+    (found,) = known_bad.check([Components({**GOOD, **BAD[entry.id]})], TABLE)
     assert found.level == "refused"
     assert all(text in found.text for text in (entry.id, entry.reason, entry.fix, entry.source))
     assert re.match(r"https://\S+$", entry.source)
@@ -81,7 +82,7 @@ def test_every_entry_refuses_its_pair_and_says_why_and_what_to_do(entry: known_b
 
 def test_a_component_that_a_host_does_not_have_meets_nothing() -> None:
     """A host without GPUs has no driver that could be too old."""
-    (found,) = known_bad.check({"docker": "20.10.24", "kernel": "6.17.1"}, TABLE)
+    (found,) = known_bad.check([Components({"docker": "20.10.24", "kernel": "6.17.1"})], TABLE)
     assert found.level == "ok"
 
 
