@@ -100,9 +100,9 @@ def gpus(
             *gpu_checks.health(seen, bool(running)),
             *gpu_checks.fabric(facts, seen),
             *gpu_checks.kernel_log(facts, errors, probe_checks.proven(probes, expected)),
-            *probe_checks.checks(probes, facts["system"]["iommu"]),
         ]
-    return found
+    # Also without nvidia-smi: an engine image that got no GPU says why, and is refused.
+    return [*found, *probe_checks.checks(probes, facts["system"]["iommu"])]
 
 
 def refusals(findings: Iterable[Finding]) -> list[str]:

@@ -38,12 +38,12 @@ def state(findings: Sequence[Finding]) -> str:
     return next((level.value for level in (Level.REFUSED, Level.WARNING) if level in levels), Level.OK.value)
 
 
-def as_lines(findings: Mapping[str, Sequence[Finding]]) -> list[str]:
-    """The report as a table, a host after the other; what is wrong stands first."""
+def as_lines(findings: Mapping[str, Sequence[Finding]], end: str = LAST_LINE) -> list[str]:
+    """The report as a table, a host after the other; what is wrong stands first. `end` says what was done by then."""
     lines = []
     for host, all_of in findings.items():
         lines += [f"{host}: {_summary(all_of)}", *_table(all_of), ""]
-    return [*lines, *_totals(findings), LAST_LINE]
+    return [*lines, *_totals(findings), end]
 
 
 def refusals(findings: Mapping[str, Sequence[Finding]]) -> list[str]:

@@ -29,7 +29,9 @@ def groups(plan: Mapping[str, Any], host: str) -> list[dict[str, Any]]:
     return want.groups(plain(plan), host)
 
 
-def reported(plan: Mapping[str, Any], gathered: Mapping[str, Any], at_once: int) -> dict[str, Any]:
+def reported(
+    plan: Mapping[str, Any], gathered: Mapping[str, Any], at_once: int, end: str = report.LAST_LINE
+) -> dict[str, Any]:
     """The report: `data`, `lines` for a person, and `refusals`. `gathered`: facts, probes and problems, by host."""
     found = plain(gathered)
     findings = evaluate(
@@ -41,7 +43,7 @@ def reported(plan: Mapping[str, Any], gathered: Mapping[str, Any], at_once: int)
     )
     return {
         "data": report.as_json(findings),
-        "lines": report.as_lines(findings),
+        "lines": report.as_lines(findings, str(end)),
         "refusals": report.refusals(findings),
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from hostplan.preflight import components
-from tests.unit.hostplan.preflight.hosts import RULES, changed, judged, plan, texts
+from tests.unit.hostplan.preflight.hosts import RULES, changed, judged, plan, probe, texts
 
 
 def fresh(**groups: Any) -> dict[str, Any]:
@@ -107,3 +107,9 @@ def test_declared_gpus_are_compared_by_pci_id_before_the_driver_is_there(said: d
     """The family in the board's name, and its memory."""
     found = [each for each in judged(fresh(declared=said), []) if each.check == "gpu model"]
     assert [each.level.value for each in found] == [level]
+
+
+def test_an_engine_image_without_a_driver_is_refused_when_it_is_tried() -> None:
+    """A missing driver is a warning as long as it is to come; a container that got no GPU is no such thing."""
+    failed = [{**probe(), "answer": None, "error": "unresolvable CDI devices nvidia.com/gpu=0"}]
+    assert "unresolvable CDI" in texts(judged(fresh(), failed), "CUDA", "refused")[0]
