@@ -54,6 +54,7 @@ class Plan:
     never_alone: str = ""
     mig: Mapping[str, Any] | None = None
     version: str = ""  # branch or release that is there when the role is done; empty where it leaves the driver alone
+    drain: bool = False  # whether engines must be drained and stopped first
     waits: bool = False  # whether the old driver goes on until somebody restarts the host
 
 
@@ -122,6 +123,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         apt.never_alone(kernel=intent.hold_kernel) if intent.hold_packages else "",
         mig.layout(intent.mig_layout, len(hardware.gpus)) if intent.mig_layout else None,
         version.text,
+        drain=bool(not found and case.restart and state.engines),
         waits=reboot and not intent.reboot,
     )
 

@@ -30,6 +30,7 @@ class Intent:
     clean_broken: bool = False
     secure_boot: str = "refuse"
     reboot: bool = False
+    drains: bool = False  # whether engines are drained and stopped before a restart
     change_with_engines: bool = False
     persistence: bool = True
     free_space_mib: int = 4096

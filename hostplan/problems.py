@@ -156,7 +156,9 @@ def _secure_boot(case: Case) -> Iterator[str]:
 
 
 def _busy(case: Case) -> Iterator[str]:
-    if case.state.engines and (case.restart or (case.changes and not case.intent.change_with_engines)):
+    drained = case.restart and case.intent.drains
+    hurt = case.restart or (case.changes and not case.intent.change_with_engines)
+    if case.state.engines and hurt and not drained:
         what, way = "host would be restarted", ""
         if not case.restart:
             what, way = "driver would change", ", or set gpu_driver_change_with_engines: true"

@@ -258,6 +258,15 @@ def test_host_is_never_restarted_under_engines() -> None:
     assert "engine-a run while the host would be restarted" in planned("h200", stale, reboot=True, **asked).problems[0]
 
 
+@pytest.mark.parametrize(("reboot", "drain", "problems"), [(True, True, 0), (False, False, 1)])
+def test_engines_are_drained_for_a_restart_where_a_way_was_given(reboot: bool, drain: bool, problems: int) -> None:
+    """Only where the host may restart: without one they could not start again on the old module."""
+    busy = {"engines": ["engine-a"], "loaded": "580.65.06"}
+    found = planned("h200", busy, version="590", reboot=reboot, drains=True)
+    assert (found.drain, len(found.problems)) == (drain, problems), found.problems
+    assert not planned("h200", {**busy, "engines": []}, version="590", reboot=True, drains=True).drain
+
+
 def test_secure_boot_is_no_obstacle_where_the_distribution_signs() -> None:
     """Ubuntu's own packages carry signed modules for the running kernel."""
     assert planned("h100-hgx").verdict is Verdict.INSTALL

@@ -65,7 +65,14 @@ class Host:
 
     def change(self, *options: str, **variables: Any) -> str:
         """What the role says while it changes the driver."""
-        plan = {"verdict": "change", "remove": [], "install": [DRIVER], "ask": [f"{DRIVER}=580.*"], "unhold": [DRIVER]}
+        plan: dict[str, Any] = {
+            "verdict": "change",
+            "remove": [],
+            "install": [DRIVER],
+            "ask": [f"{DRIVER}=580.*"],
+            "unhold": [DRIVER],
+        }
+        plan["drain"] = "gpu_driver_drain_tasks" in variables
         role = {"name": "gpu_driver", "tasks_from": "deploy_change"}
         play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
         (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
@@ -129,5 +136,21 @@ def test_dry_run_asks_nothing_and_lifts_nothing(host: Host) -> None:
     said = host.change("--check")
     assert "failed=0" in said, said
     assert "Lift our own holds" not in said
+    assert host.holds() == [DRIVER]
+    assert not (host.folder / "nouveau.conf").exists()
+
+
+@pytest.mark.parametrize(("extra", "drained"), [("", True), (f"Conflicts: {OTHER}\n", False)])
+def test_engines_are_drained_only_once_apt_has_agreed(host: Host, extra: str, drained: bool) -> None:
+    """A refusal costs no engine its work; a drain after which one still runs ends the change, holds put back."""
+    (host.folder / "bin").mkdir()
+    (host.folder / "bin" / "docker").write_text("#!/bin/sh\necho engine-a\n")
+    (host.folder / "bin" / "docker").chmod(0o755)
+    marker = {"ansible.builtin.file": {"path": str(host.folder / "drained"), "state": "touch", "mode": "0644"}}
+    (host.folder / "drain.yml").write_text(yaml.safe_dump([marker]))
+    host.offers(extra)
+    said = host.change(gpu_driver_drain_tasks=str(host.folder / "drain.yml"))
+    assert (host.folder / "drained").exists() is drained, said
+    assert ("engine-a still run after" in said) is drained
     assert host.holds() == [DRIVER]
     assert not (host.folder / "nouveau.conf").exists()
