@@ -30,8 +30,8 @@ esac
 def test_site_proves_gpus_after_preparing_hosts_and_before_engines() -> None:
     """What the order is for: a host that cannot compute is found while nothing serves on it."""
     plays = yaml.safe_load((ROOT / "playbooks" / "site.yml").read_text())
-    steps = [play.get("ansible.builtin.import_playbook") or play["roles"][0] for play in plays]
-    assert steps[:4] == ["check.yml", "prepare.yml", "prove.yml", "engine"]
+    steps = [play["ansible.builtin.import_playbook"] for play in plays]
+    assert steps[:4] == ["check.yml", "prepare.yml", "prove.yml", "deploy.yml"]
 
 
 def _prove(folder: Path, device: str) -> tuple[str, list[str]]:
