@@ -53,12 +53,15 @@ def _edge(edge: Edge) -> Edge:
 def _router(router: Router, edge: Edge, edges: int) -> Router:
     """Edge hosts that do not hear of each other's load must not hold on to engines that others fill: no gate.
 
-    The routers of one host share their load.
+    The routers of one host share their load. KV events are for routers that know the same of caches: they are to know
+    the same of load, too.
     """
     longest = router.admission.queue_seconds + edge.timeouts.queue_seconds + edge.timeouts.server_seconds
-    gate = GATE_SECONDS if edges <= 1 or router.gossip else 0.0
+    gossip = router.gossip or router.kv_events
+    gate = GATE_SECONDS if edges <= 1 or gossip else 0.0
     return router.model_copy(
         update={
+            "gossip": gossip,
             "gate_seconds": gate if router.gate_seconds is None else router.gate_seconds,
             "lease_ttl_seconds": router.lease_ttl_seconds or longest + 60,
             "drain_timeout_seconds": router.drain_timeout_seconds or edge.timeouts.server_seconds + 30,

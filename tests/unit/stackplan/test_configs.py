@@ -91,6 +91,19 @@ def test_routers_of_other_hosts_are_peers_where_that_is_asked_for() -> None:
     assert stackplan.router_config(_plan(), "edge-1")["peers"] == []
 
 
+def test_kv_events_let_edge_hosts_hear_each_others_load() -> None:
+    """Routers that know the same of caches know the same of load: peers, an address they reach, and the gate."""
+    planned = _plan(router={"kv_events": True})
+    found = stackplan.router_config(planned, "edge-1")
+    assert found["peers"] == ["http://10.0.0.2:9902"]
+    assert (found["routing"]["gossip"], found["routing"]["gate_seconds"]) == (True, 0.25)
+    assert found["listen"]["http"] == "10.0.0.1:9902"
+    [rule] = [each for each in planned["firewall"]["edge-1"] if (each["service"], each["port"]) == ("router", 9902)]
+    assert "10.0.0.2" in rule["sources"]
+    alone = stackplan.router_config(stackplan.plan(intent(router={"kv_events": True}), one_host()), "box")
+    assert (alone["peers"], alone["listen"]["http"]) == ([], "127.0.0.1:9902")
+
+
 def test_changed_addresses_make_another_container_and_other_settings_do_not() -> None:
     """A running router cannot move, and takes over everything else by itself."""
 
