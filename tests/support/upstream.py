@@ -2,6 +2,7 @@
 
 `{"delay": s}` waits before the headers, `{"chunks": n, "gap": s}` streams events, `{"status": n}` answers so,
 `{"fail_on": [names], "how": reset|headers|mid|junk|503|500}` fails on the named engines only. `GET /stats` counts.
+What it answers on /v1/responses has an id and is kept: only this engine can continue it, others answer 404.
 Run: `python -m tests.support.upstream NAME PORT [KEEP_ALIVE_SECONDS]`.
 """
 
@@ -14,6 +15,7 @@ import json
 import socket
 import struct
 import sys
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,6 +49,7 @@ class Engine:
     name: str
     keep_alive_seconds: float = 600.0
     counts: Counter[str] = field(default_factory=Counter)
+    kept: set[str] = field(default_factory=set)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests of one connection until either side ends it."""
@@ -94,11 +97,20 @@ class Engine:
         if how.isdigit():
             writer.write(_whole(int(how), {"error": {"message": "asked for", "type": "engine", "code": how}}))
         elif how or "chunks" in wish:
-            return await self._stream(wish, how, writer)
+            return await self._stream(wish, how, writer, self._keep(request))
+        elif wish.get("previous_response_id", "") in {"", *self.kept}:
+            writer.write(_whole(wish.get("status", 200), self._keep(request) | self._echo(request)))
         else:
-            writer.write(_whole(wish.get("status", 200), self._echo(request)))
+            writer.write(_whole(404, {"error": {"message": "no such response", "type": "engine", "code": 404}}))
         await writer.drain()
         return True
+
+    def _keep(self, request: Request) -> dict[str, str]:
+        """The id of a response, on the path that has them."""
+        if request.path != "/v1/responses":
+            return {}
+        self.kept.add(name := f"resp_{uuid.uuid4().hex}")
+        return {"id": name}
 
     def _break(self, how: str, writer: asyncio.StreamWriter) -> bool:
         if how == "junk":
@@ -107,7 +119,9 @@ class Engine:
             _reset(writer)
         return False
 
-    async def _stream(self, wish: dict[str, Any], how: str, writer: asyncio.StreamWriter) -> bool:
+    async def _stream(
+        self, wish: dict[str, Any], how: str, writer: asyncio.StreamWriter, response: dict[str, str]
+    ) -> bool:
         writer.write(f"HTTP/1.1 200 OK\r\nserver: upstream\r\n{CHUNKED}\r\n\r\n".encode())
         await writer.drain()
         for index in range(wish.get("chunks", 3)):
@@ -115,7 +129,8 @@ class Engine:
             if how == "headers" or (how == "mid" and index == 2):
                 _reset(writer)
                 return False
-            event = f"data: {index}\n\n".encode()
+            about = json.dumps({"type": "response.created", "response": response}) if response and not index else index
+            event = f"data: {about}\n\n".encode()
             writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")
