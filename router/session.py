@@ -25,9 +25,12 @@ def key(whose: Whose, name: bytes) -> int:
 
 
 def stick(whose: Whose, value: bytes) -> str:
-    """The session as HAProxy hashes it: signed 64 bits of xxh64 with seed 0, in decimal."""
+    """The session as HAProxy hashes it: signed 64 bits of xxh64 with seed 0, in decimal.
+
+    Behind it stands the tenant, where there is one: no tenant's name has a `|` in it.
+    """
     tenant = whose[0]
-    digest = xxh64_intdigest(value if tenant in _NO_TENANT else octets(tenant) + b"\0" + value)
+    digest = xxh64_intdigest(value if tenant in _NO_TENANT else b"%b|%b" % (value, octets(tenant)))
     return str(digest - _UINT64 if digest >= _INT64 else digest)
 
 

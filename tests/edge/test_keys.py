@@ -48,6 +48,26 @@ def keyed(start: Start, tmp_path: Path) -> Stack:
     return start({"tiny": 2}, headers=bearer(KEY), **changes)
 
 
+@pytest.mark.parametrize("named_by", ["header", "prompt_cache_key", "beginning"])
+def test_sessions_of_a_tenant_stay_home_when_the_router_dies(keyed: Stack, named_by: str) -> None:
+    """The edge remembers them under the same name as the router: that of session and tenant together."""
+
+    def homes() -> dict[str, str]:
+        return {name: asked(name).engine for name in (f"session-{number}" for number in range(12))}
+
+    def asked(name: str) -> Answer:
+        if named_by == "header":
+            return keyed.post(keyed.question(), x_session_id=name, **bearer(KEY))
+        said = {"prompt_cache_key": name} if named_by == "prompt_cache_key" else {}
+        return ask(keyed, KEY, **said, messages=[{"role": "user", "content": f"I am {name}"}])
+
+    before = homes()
+    assert len(set(before.values())) == 2
+    keyed.router.stop()
+    assert homes() == before
+    assert asked("session-0").why == "fallback"
+
+
 def ask(stack: Stack, key: str, **wish: object) -> Answer:
     """A chat request with a key."""
     return stack.post(stack.question(**wish), **bearer(key))

@@ -94,6 +94,7 @@ def test_a_session_header_comes_before_everything_else() -> None:
 def test_the_stick_of_a_header_is_what_the_edge_computes() -> None:
     """Signed xxh64 with seed 0 of the bare value, as HAProxy's converter gives it."""
     assert read(chat(), session="abc").stick == signed(b"abc")
+    assert read(chat(), session="abc", tenant="acme").stick == signed(b"abc|acme")
 
 
 @pytest.mark.parametrize(
