@@ -27,9 +27,9 @@ options:
   container:
     description: The container's name.
     vars: [{name: inventory_hostname}]
-  first_process:
-    description: Number of its first process on this machine, and the container's id, as the scenario's creation wrote them.
-    vars: [{name: entered_first_process}]
+  host:
+    description: The number of its first process on this machine, and the container's id; whatever follows is for others.
+    vars: [{name: entered_host}]
 extends_documentation_fragment: [connection_pipelining]
 """
 
@@ -113,7 +113,7 @@ class Connection(ConnectionBase):
     def _argv(self, command: str) -> tuple[Sequence[str], dict[str, str] | None]:
         try:
             if os.geteuid() == 0:
-                process, container = str(self.get_option("first_process")).split()
+                process, container = str(self.get_option("host")).split()[:2]
                 return entering(int(process), container, command)
         except (OSError, ValueError):
             pass  # Docker is on another machine, or the container is another: asked below
