@@ -1,7 +1,8 @@
 """The order of a whole run, and what of it may run side by side.
 
 One process after another: cheap checks first, then processes, then the real stack, then host containers. Several
-processes (`scripts/test` without arguments): first the two that must stay in one process, beside them the rest.
+processes (`scripts/test` without arguments): first the two that must stay in one process, then the scenarios, longest
+first, and last what takes seconds: so the processes end at about the same time.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
+from tests.support.scenarios import LONG
+
 # Property tests judge results, never the speed of the machine they happen to run on.
 settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
@@ -19,7 +22,7 @@ STAGES = ("lab", "e2e", "docker")
 # What measures its own processes, or has the fixed ports of the real stack, runs in one process each.
 STACK, PROCESSES = "stack", "processes"
 OF_STACK, ALONE = "tests/e2e/", "tests/molecule/"
-LONGEST = "tests/molecule/test_scenarios.py::test_molecule_scenario_holds[bundle-default]"  # must not be begun last
+SCENARIO = "tests/molecule/test_scenarios.py::test_molecule_scenario_holds["
 OF_PROCESSES = ("tests/edge/", "tests/integration/", "tests/chaos/", "tests/lab/", "tests/observe/")
 
 
@@ -51,8 +54,8 @@ def _group(nodeid: str) -> str:
 
 def _turn(nodeid: str) -> int:
     group = _group(nodeid)
-    first = [STACK, PROCESSES, LONGEST]
-    return first.index(group) if group in first else len(first) + (group == nodeid)
+    first = [STACK, PROCESSES, *(f"{SCENARIO}{name}]" for name in LONG)]
+    return first.index(group) if group in first else len(first) + (not group.startswith(SCENARIO))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -9,12 +9,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.docker_daemon import ensure_docker
+from tests.support.scenarios import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-# Minutes each on two cores, together nearly half of what all scenarios take: they run where somebody asks for every one.
-LONG = ("bundle-default", "container_toolkit-full", "container_toolkit-upgrade", "gpu_driver-upgrade")
-EVERY = "EVERY_SCENARIO"
 # Roles that change a host, as a fresh server, with nearly every variable, and from an older state. One scenario may show two.
 HOST_ROLES = ("container_toolkit", "docker", "gpu_driver", "host_tuning")
 # One needs the other: what deploys the edge deploys the router.
@@ -30,8 +28,6 @@ KINDS = {
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_molecule_scenario_holds(scenario: str) -> None:
     """The role does what it says on a fresh host, says so before, changes nothing the second time."""
-    if scenario in LONG and not os.environ.get(EVERY):
-        pytest.skip(f"takes minutes: {EVERY}=1 scripts/test runs it, and molecule test -s {scenario} does alone")
     ensure_docker()
     venv = ROOT / ".venv"
     env = os.environ | {
@@ -56,6 +52,11 @@ def test_every_role_has_a_default_scenario() -> None:
     """`<role>-default` exists for each role, or the one it shares: a role without one is a role nobody ran."""
     roles = [path.name for path in (ROOT / "roles").iterdir() if path.is_dir()]
     assert {TOGETHER.get(role, f"{role}-default") for role in roles} <= set(SCENARIOS)
+
+
+def test_scenarios_that_begin_first_exist() -> None:
+    """A name that fits nothing would put nothing in order, and nobody would notice."""
+    assert set(LONG) <= set(SCENARIOS)
 
 
 @pytest.mark.parametrize("role", HOST_ROLES)
