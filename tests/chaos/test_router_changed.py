@@ -3,42 +3,28 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.chaos.conftest import Start
-from tests.support.lab import Lab
-from tests.support.load import Load, at_home, conversations, ends, homes, since
+from tests.support.lab import Lab, put
+from tests.support.load import at_home, conversations, ends, homes, since
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
 
 
 def _edit(lab: Lab, change: Callable[[dict[str, Any]], object]) -> None:
-    path = lab.state / "router.yml"
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(_file(lab).read_text())
     change(settings)
-    _write(lab, yaml.safe_dump(settings))
+    put(_file(lab), yaml.safe_dump(settings))
 
 
-def _write(lab: Lab, text: str) -> None:
-    """As a deploy does: whole or not at all."""
-    new = lab.state / "router.yml.new"
-    new.write_text(text)
-    new.rename(lab.state / "router.yml")
-
-
-async def _metric(lab: Lab, name: str) -> float:
-    async with lab.client.get(f"{lab.admin_url}/metrics") as response:
-        lines = (await response.text()).splitlines()
-    return next((float(line.split()[-1]) for line in lines if line.startswith(f"{name} ")), 0.0)
-
-
-async def _go_on(load: Load, turns: int = 48) -> None:
-    wanted = len(load.outcomes) + turns
-    await until(lambda: len(load.outcomes) >= wanted, f"{turns} further turns", 30)
+def _file(lab: Lab) -> Path:
+    return lab.state / "router.yml"
 
 
 async def test_reload_good_and_bad_under_load_fails_nothing_and_keeps_sessions_home(start: Start) -> None:
@@ -50,21 +36,21 @@ async def test_reload_good_and_bad_under_load_fails_nothing_and_keeps_sessions_h
     began = asyncio.get_running_loop().time()
 
     async def counted(result: str, wanted: float) -> bool:
-        return await _metric(lab, f'ironrack_router_config_reloads_total{{result="{result}"}}') >= wanted
+        return await lab.metric("ironrack_router_config_reloads_total", result=result) >= wanted
 
     async with load.running(talks):
-        await _go_on(load)
+        await load.go_on(48)
         _edit(lab, lambda settings: settings["routing"].update(gate_seconds=0.5))
         await until(lambda: counted("ok", 1), "the good file is in force")
-        good = (lab.state / "router.yml").read_text()
-        _write(lab, "engines: [")
+        good = _file(lab).read_text()
+        put(_file(lab), "engines: [")
         await until(lambda: counted("failed", 1), "the broken file is refused")
-        assert await _metric(lab, "ironrack_router_config_reload_success") == 0.0
-        await _go_on(load)
-        _write(lab, good)
+        assert await lab.metric("ironrack_router_config_reload_success") == 0.0
+        await load.go_on(48)
+        put(_file(lab), good)
         lab.signal("router", signal.SIGHUP)
         await until(lambda: counted("ok", 2), "the good file is in force again")
-        await _go_on(load)
+        await load.go_on(48)
     assert ends(load.outcomes) == {"ok": len(load.outcomes)}
     assert "fallback" not in {one.reason for one in since(load.outcomes, began)}
     assert at_home(since(load.outcomes, began), home) == 1.0
@@ -76,18 +62,18 @@ async def test_engine_taken_from_the_configuration_under_load_fails_nothing(star
     lab, load = await start(3, "--decode-seconds", "0.004")
     talks = conversations(18, "s")
     gone = list(lab.engines)[-1]
-    whole = (lab.state / "router.yml").read_text()
+    whole = _file(lab).read_text()
 
     async def known(count: int) -> bool:
         return len(await lab.fleet()) == count
 
     async with load.running(talks):
-        await _go_on(load)
+        await load.go_on(48)
         _edit(lab, lambda settings: settings.update(engines=settings["engines"][:-1]))
         lab.signal("router", signal.SIGHUP)
         await until(lambda: known(2), "the router has taken it out")
-        await _go_on(load)
-        _write(lab, whole)
+        await load.go_on(48)
+        put(_file(lab), whole)
         lab.signal("router", signal.SIGHUP)
         await until(lambda: known(3), "the router has it back")
         await until(lab.all_ready, "it is ready", 20)
@@ -106,9 +92,9 @@ async def test_router_replaced_under_load_fails_nothing(start: Start) -> None:
     began = asyncio.get_running_loop().time()
     async with load.running(talks):
         for _ in range(2):
-            await _go_on(load)
+            await load.go_on(48)
             await asyncio.to_thread(lab.restart, "router")
-        await _go_on(load)
+        await load.go_on(48)
     assert ends(load.outcomes) == {"ok": len(load.outcomes)}
     assert at_home(since(load.outcomes, began), home) >= 0.95
     await until(lab.idle, "no load is left at the router")

@@ -1,67 +1,19 @@
 """Several routers beside one edge: each session has one of them, they know each other's load, one may be lost."""
 
 import asyncio
-import os
 import signal
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
-from aiohttp import ClientError, ClientSession
 
-from tests.support.lab import Lab, _free, run
-from tests.support.load import Load, at_home, conversations, ends, homes, load, since
+from tests.support.deciders import Deciders, deciding
+from tests.support.load import at_home, conversations, ends, homes, since
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
-
-_PORTS = 60  # two of the edge's, ten for each decider, the engines
-_FIRST, _LAST = 24_000, 30_000
-
-
-class Deciders:
-    """A lab with several routers, and what each of them says."""
-
-    def __init__(self, lab: Lab, client: Load, count: int) -> None:
-        self.lab = lab
-        self.load = client
-        self.urls = {one["name"]: str(one["admin_url"]) for one in lab.report["routers"]}
-        assert len(self.urls) == count
-
-    async def metric(self, url: str, name: str, **labels: str) -> float:
-        """A counter of one router, summed over the series that have these labels."""
-        async with self.lab.client.get(f"{url}/metrics") as response:
-            lines = (await response.text()).splitlines()
-        wanted = [f'{key}="{value}"' for key, value in labels.items()]
-        found = (line for line in lines if line.startswith((f"{name} ", f"{name}{{")))
-        return sum(float(line.split()[-1]) for line in found if all(label in line for label in wanted))
-
-    async def decisions(self, why: str) -> Counter[str]:
-        """How often each router said so."""
-        name = "ironrack_router_decisions_total"
-        return Counter({router: int(await self.metric(url, name, why=why)) for router, url in self.urls.items()})
-
-    async def engines(self, url: str) -> list[dict[str, Any]]:
-        """What one router knows of each engine."""
-        async with self.lab.client.get(f"{url}/admin/engines") as response:
-            return list((await response.json())["engines"])
-
-    async def all_ready(self) -> bool:
-        """Whether every router gives work to every engine."""
-        with suppress(ClientError):
-            found = [one["state"] for url in self.urls.values() for one in await self.engines(url)]
-            return set(found) == {"ready"}
-        return False
-
-    async def idle(self) -> bool:
-        """Whether no router counts anything anywhere, its own or of others."""
-        fields = ("in_flight", "uncached_tokens", "foreign_in_flight", "foreign_uncached_tokens")
-        found = [one[field] for url in self.urls.values() for one in await self.engines(url) for field in fields]
-        return not any(found)
-
 
 Start = Callable[..., Awaitable[Deciders]]
 
@@ -72,24 +24,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Start]:
     async with AsyncExitStack() as stack:
 
         async def begin(deciders: int, engines: int, *options: str) -> Deciders:
-            where = ("--state", str(tmp_path / "lab"))
-            asked = ("--deciders", str(deciders), "--engines", str(engines), "--port", str(_span()))
-            stack.callback(run, "down", *where)
-            report = run("up", *where, *asked, "--decide-milliseconds", "500", "--", *options)
-            client = await stack.enter_async_context(ClientSession())
-            lab = Lab(tmp_path / "lab", report, client)
-            found = Deciders(lab, await stack.enter_async_context(load(lab.endpoint, lab.model)), deciders)
-            await until(found.all_ready, "every router sees every engine", 30)
-            return found
+            return await stack.enter_async_context(deciding(tmp_path / "lab", deciders, engines, *options))
 
         yield begin
-
-
-def _span() -> int:
-    for first in range(_FIRST + os.getpid() % 90 * _PORTS, _LAST, _PORTS):
-        if all(_free(port) for port in range(first, first + _PORTS)):
-            return first
-    raise AssertionError(f"no {_PORTS} neighbouring free ports between {_FIRST} and {_LAST}")
 
 
 @pytest.mark.parametrize("header", ["x-session-id", ""])
@@ -112,16 +49,12 @@ async def test_losing_one_decider_fails_nothing_and_sessions_stay_home(start: St
     await lab.load.rounds(talks, 2)
     home, began = homes(lab.load.outcomes), asyncio.get_running_loop().time()
 
-    async def go_on(turns: int) -> None:
-        wanted = len(lab.load.outcomes) + turns
-        await until(lambda: len(lab.load.outcomes) >= wanted, f"{turns} further turns", 60)
-
     async with lab.load.running(talks):
-        await go_on(30)
+        await lab.load.go_on(30, 60)
         lab.lab.signal("router-1", how)
-        await go_on(150)
+        await lab.load.go_on(150, 60)
         await asyncio.to_thread(lab.lab.restart, "router-1")
-        await go_on(150)
+        await lab.load.go_on(150, 60)
     assert ends(lab.load.outcomes) == {"ok": len(lab.load.outcomes)}
     assert at_home(since(lab.load.outcomes, began), home) >= 0.95
     await until(lab.idle, "no load is left at any router", 20)

@@ -21,6 +21,8 @@ from aiohttp import (
     TCPConnector,
 )
 
+from tests.support.until import until
+
 End = Literal["ok", "failed", "cut"]
 _TURN_SECONDS = 60.0
 
@@ -66,20 +68,28 @@ class _Reading:
 
 
 class Load:
-    """A client of one endpoint that remembers every outcome."""
+    """A client of one endpoint that remembers every outcome. `body`: what every request asks for besides."""
 
-    def __init__(self, client: ClientSession, endpoint: str, model: str) -> None:
+    def __init__(self, client: ClientSession, endpoint: str, model: str, **body: object) -> None:
         self.client = client
         self.endpoint = endpoint
         self.model = model
+        self.body = body
         self.outcomes: list[Outcome] = []
+        self._reading: dict[str, _Reading] = {}
+
+    def hears(self, talk: Conversation) -> bool:
+        """Whether the answer to a conversation's turn has begun and is not over."""
+        reading = self._reading.get(talk.name)
+        return reading is not None and reading.first_byte > 0
 
     async def turn(self, talk: Conversation, say: str = "go on", **body: object) -> Outcome:
         """One streamed turn; the conversation grows by what was said and answered."""
         clock = asyncio.get_running_loop().time
         messages = [*talk.messages, {"role": "user", "content": say if talk.turns else talk.opening}]
-        asked = {"model": self.model, "messages": messages, "stream": True, **body}
+        asked = {"model": self.model, "messages": messages, "stream": True, **self.body, **body}
         began, reading = clock(), _Reading()
+        self._reading[talk.name] = reading
         await self._read(reading, {**asked, "stream_options": {"include_usage": True}}, talk)
         text, prompt, cached = _said(bytes(reading.raw))
         if reading.whole:
@@ -99,6 +109,7 @@ class Load:
             error=reading.error,
         )
         talk.turns += 1
+        self._reading.pop(talk.name)
         self.outcomes.append(outcome)
         return outcome
 
@@ -115,6 +126,11 @@ class Load:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(go(talk)) for talk in talks]
         return [outcome for task in tasks for outcome in task.result()]
+
+    async def go_on(self, turns: int, seconds: float = 30.0) -> None:
+        """Return when so many further turns are over; `seconds` as `until` takes them."""
+        wanted = len(self.outcomes) + turns
+        await until(lambda: len(self.outcomes) >= wanted, f"{turns} further turns", seconds)
 
     @asynccontextmanager
     async def running(self, talks: Iterable[Conversation], pause: float = 0.02) -> AsyncIterator[None]:
@@ -144,11 +160,11 @@ class Load:
 
 
 @asynccontextmanager
-async def load(endpoint: str, model: str) -> AsyncIterator[Load]:
-    """A load client with as many connections as it has conversations."""
+async def load(endpoint: str, model: str, **body: object) -> AsyncIterator[Load]:
+    """A load client with as many connections as it has conversations; `body` is part of every request."""
     timeout = ClientTimeout(total=_TURN_SECONDS)
     async with ClientSession(connector=TCPConnector(limit=0), timeout=timeout) as client:
-        yield Load(client, endpoint, model)
+        yield Load(client, endpoint, model, **body)
 
 
 def conversations(count: int, prefix: str, words: int = 200, header: str = "x-session-id") -> list[Conversation]:
@@ -211,5 +227,7 @@ def _said(raw: bytes) -> tuple[str, int, int]:
         chunk = msgspec.json.decode(line[6:])
         text += [choice["delta"].get("content") or "" for choice in chunk.get("choices", [])]
         if usage := chunk.get("usage"):
-            prompt, cached = usage["prompt_tokens"], usage["prompt_tokens_details"]["cached_tokens"]
+            # A real engine that found nothing in its cache gives no details.
+            details = usage.get("prompt_tokens_details") or {}
+            prompt, cached = usage["prompt_tokens"], details.get("cached_tokens") or 0
     return "".join(text), prompt, cached
