@@ -6,9 +6,11 @@ import signal
 import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+import yaml
 
 from tests.support.lab import Lab
 
@@ -47,6 +49,15 @@ async def blackholed(lab: Lab, engine: str) -> AsyncIterator[None]:
     finally:
         for rule in rules:
             await asyncio.to_thread(_iptables, "-D", rule)
+
+
+def seconds_to_ejection(settings: Path) -> float:
+    """How long an engine that hangs under load may keep its place, by a router's file.
+
+    It has stood still for `stall_seconds`, and one look later somebody has seen it. Failed probes may be sooner.
+    """
+    health = yaml.safe_load(settings.read_text())["health"]
+    return float(health["stall_seconds"] + health["interval_seconds"])
 
 
 def need_iptables() -> None:

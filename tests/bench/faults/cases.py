@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from tests.bench.faults.stage import Stage
+from tests.support.faults import Fault, stopped, stuck
 from tests.support.load import conversations
 
 _RELOADS = 5
@@ -74,18 +75,21 @@ async def engine_killed_early(stage: Stage) -> None:
             await stage.lab.sim(engine, freeze=False)
 
 
-async def engine_frozen(stage: Stage) -> None:
-    """An engine's process is stopped under load, as by a driver that hangs, and goes on later."""
-    async with stage.load.running(stage.talks):
-        await stage.served(2)
-        victim = stage.home()
-        stage.signal(victim, signal.SIGSTOP)
-        try:
+def engine_hangs(fault: Fault) -> Callable[[Stage], Awaitable[None]]:
+    """An engine hangs under load, as by a driver that does, until it is out and somewhat longer, and goes on later."""
+
+    async def play(stage: Stage) -> None:
+        async with stage.load.running(stage.talks):
+            await stage.served(2)
+            victim = stage.home()
+            began = asyncio.get_running_loop().time()
+            async with fault(stage.lab, victim):
+                await stage.ejected(victim, began)
+                await stage.served()
+                await asyncio.sleep(10)
             await stage.served()
-            await asyncio.sleep(10)
-        finally:
-            stage.signal(victim, signal.SIGCONT)
-        await stage.served()
+
+    return play
 
 
 async def edge_reloaded(stage: Stage) -> None:
@@ -143,7 +147,8 @@ def cases(pause_seconds: float) -> Mapping[str, Case]:
         "router upgraded twice": Case(router_upgraded),
         "engine killed under load": Case(engine_killed, slow),
         "engine killed before any first byte": Case(engine_killed_early),
-        "engine frozen under load": Case(engine_frozen, slow),
+        "engine frozen under load": Case(engine_hangs(stopped), slow),
+        "engine stands still and says it is well": Case(engine_hangs(stuck), slow),
         "edge reloaded five times": Case(edge_reloaded),
         "rolling drain and restart of every engine": Case(rolling_drain),
         "two turns, pauses of 4.5 to 6 s": Case(pauses(4.5, 6.0, pause_seconds)),

@@ -14,13 +14,15 @@ from tests.support.load import Outcome
 
 _ENGINES = 4
 _SHOWN = 5
+EJECTED_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
     """What clients saw. `failed`: before a first byte; `cut`: after it; `problem`: why the case was not finished.
 
-    `slowest`: the longest wait for a first byte, in seconds; `failures`: what some of those that failed were told.
+    `slowest`: the longest wait for a first byte, in seconds; `failures`: what some of those that failed were told;
+    `ejected_after`: seconds until an engine that hung got nothing more, where that is what the case is about.
     """
 
     case: str
@@ -30,6 +32,7 @@ class Seen:
     slowest: float
     failures: Sequence[str]
     problem: str = ""
+    ejected_after: float | None = None
 
 
 def run(names: Sequence[str], rounds: int, pause_seconds: float) -> Report:
@@ -46,7 +49,7 @@ def run(names: Sequence[str], rounds: int, pause_seconds: float) -> Report:
             found.append(asyncio.run(_play(name, case, rounds)))
             bar.step(name)
     settings = {"engines": _ENGINES, "rounds": rounds, "pause_seconds": pause_seconds}
-    return Report("faults", settings, [asdict(one) for one in found], [_table(found)])
+    return Report("faults", settings, [asdict(one) for one in found], [table(found)])
 
 
 async def _play(name: str, case: Case, rounds: int) -> Seen:
@@ -60,10 +63,10 @@ async def _play(name: str, case: Case, rounds: int) -> Seen:
                 problem = _first(trouble)
     except AssertionError as trouble:
         raise BenchError(f"{name}: no lab: {trouble}") from trouble
-    return seen(name, outcomes, problem)
+    return seen(name, outcomes, problem, stage.ejected_after)
 
 
-def seen(case: str, outcomes: Sequence[Outcome], problem: str = "") -> Seen:
+def seen(case: str, outcomes: Sequence[Outcome], problem: str = "", ejected_after: float | None = None) -> Seen:
     """Count what clients saw."""
     ends = Counter(one.end for one in outcomes)
     failures = Counter(one.error or f"status {one.status}" for one in outcomes if one.end == "failed")
@@ -75,6 +78,7 @@ def seen(case: str, outcomes: Sequence[Outcome], problem: str = "") -> Seen:
         slowest=max((one.first_byte for one in outcomes), default=0.0),
         failures=[f"{count} times {said}" for said, count in failures.most_common(_SHOWN)],
         problem=problem,
+        ejected_after=ejected_after,
     )
 
 
@@ -84,22 +88,27 @@ def _first(trouble: BaseException) -> str:
     return f"{type(trouble).__name__}: {trouble}"
 
 
-def _table(found: Sequence[Seen]) -> Table:
-    rows = [
-        [one.case, str(one.requests), str(one.failed), str(one.cut), f"{one.slowest:.1f}", _verdict(one)]
-        for one in found
-    ]
+def table(found: Sequence[Seen]) -> Table:
+    """What was seen, with the targets beside it."""
+    rows = [_row(one) for one in found]
     note = (
         "Failed: before a first byte, target 0. Cut: the stream had begun when its engine died, which nobody can mend. "
+        f"Out after: from when an engine hangs until it gets nothing more, target {EJECTED_SECONDS:g} s. "
         + " ".join(
             f"{one.case}: {'; '.join([*one.failures, one.problem])}." for one in found if one.failures or one.problem
         )
     ).strip()
-    header = ["what happens", "requests", "failed", "cut", "longest wait for a first byte, s", ""]
+    header = ["what happens", "requests", "failed", "cut", "longest wait for a first byte, s", "out after, s", ""]
     return Table("Faults under steady load", header, rows, note)
+
+
+def _row(one: Seen) -> list[str]:
+    out = "" if one.ejected_after is None else f"{one.ejected_after:.1f}"
+    return [one.case, str(one.requests), str(one.failed), str(one.cut), f"{one.slowest:.1f}", out, _verdict(one)]
 
 
 def _verdict(one: Seen) -> str:
     if one.problem:
         return "**not finished**"
-    return "reached" if one.failed == 0 else "**not reached**"
+    in_time = one.ejected_after is None or one.ejected_after <= EJECTED_SECONDS
+    return "reached" if one.failed == 0 and in_time else "**not reached**"

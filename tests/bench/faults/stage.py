@@ -23,13 +23,17 @@ _PATIENCE = 60.0
 
 @dataclass(slots=True)
 class Stage:
-    """One lab, its load, and how long the load goes on after each event. `edges`: those that reloads started."""
+    """One lab, its load, and how long the load goes on after each event.
+
+    `edges`: those that reloads started. `ejected_after`: seconds from a fault until its engine got nothing more.
+    """
 
     lab: Lab
     load: Load
     talks: list[Conversation]
     rounds: int
     edges: list[Process] = field(default_factory=list)
+    ejected_after: float | None = None
 
     async def served(self, rounds: int = 0) -> None:
         """Until every session had so many further turns, on average."""
@@ -47,6 +51,15 @@ class Stage:
         """Until the router gives work to every engine."""
         with suppress(AssertionError):
             await until(self._all_ready, "every engine is ready", _PATIENCE)
+
+    async def ejected(self, engine: str, since: float) -> None:
+        """Until the router gives an engine nothing more; remembers how long that took from a moment of the loop."""
+
+        async def out() -> bool:
+            return bool((await self.lab.fleet())[engine]["state"] == "ejected")
+
+        await self.until(out, f"{engine} is ejected")
+        self.ejected_after = asyncio.get_running_loop().time() - since
 
     async def emptied(self, engine: str) -> None:
         """Until the router counts no request at an engine."""

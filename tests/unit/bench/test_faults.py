@@ -1,7 +1,7 @@
 """What the fault benchmark counts."""
 
 from tests.bench.faults.cases import cases
-from tests.bench.faults.run import seen
+from tests.bench.faults.run import EJECTED_SECONDS, seen, table
 from tests.support.load import End, Outcome
 
 
@@ -20,3 +20,11 @@ def test_every_promise_has_a_case() -> None:
     """Router, engine and edge, drains and keep-alive races."""
     names = " ".join(cases(1.0))
     assert all(word in names for word in ("killed", "stopped", "upgraded", "frozen", "reloaded", "drain", "pauses"))
+
+
+def test_an_engine_that_stayed_too_long_is_not_what_was_promised() -> None:
+    """Even if no request failed; the time is shown where the case is about it, and nowhere else."""
+    soon, late = EJECTED_SECONDS - 0.1, EJECTED_SECONDS + 0.1
+    found = [seen("none", [_turn("ok")]), seen("soon", [_turn("ok")], "", soon), seen("late", [_turn("ok")], "", late)]
+    shown = [tuple(row[-2:]) for row in table(found).rows]
+    assert shown == [("", "reached"), (f"{soon:.1f}", "reached"), (f"{late:.1f}", "**not reached**")]
