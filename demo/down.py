@@ -17,6 +17,9 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line of scripts/down."""
     parser = argparse.ArgumentParser(prog="scripts/down", description=__doc__)
     parser.add_argument("--purge", action="store_true", help="also remove Docker's packages, caches and .venv")
+    parser.add_argument(
+        "--keep-images", action="store_true", help="leave what was built for the next scripts/up"
+    )
     return parser.parse_args(argv)
 
 
@@ -27,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
     try:
         with console.step("Remove the stack: ansible-playbook -i inventories/demo playbooks/remove.yml"):
             playbook.run(console, "remove", "-e", "compose_remove_volumes=true", "-e", "engine_remove_cache=true")
-        _remove_images(console)
+        if not asked.keep_images:
+            _remove_images(console)
         LOCAL_SETTINGS.unlink(missing_ok=True)
         if asked.purge:
             with console.step("Remove Docker"):

@@ -23,6 +23,8 @@ STAGES = ("lab", "e2e", "docker")
 STACK, PROCESSES = "stack", "processes"
 OF_STACK, ALONE = "tests/e2e/", "tests/molecule/"
 SCENARIO = "tests/molecule/test_scenarios.py::test_molecule_scenario_holds["
+# The stack is first looked at as it was brought up, then broken, and taken away at last.
+IN_ORDER = ("tests/e2e/test_demo.py", "", "tests/e2e/test_faults.py", "tests/e2e/test_removed.py")
 OF_PROCESSES = ("tests/edge/", "tests/integration/", "tests/chaos/", "tests/lab/", "tests/observe/")
 
 
@@ -58,10 +60,16 @@ def _turn(nodeid: str) -> int:
     return first.index(group) if group in first else len(first) + (not group.startswith(SCENARIO))
 
 
+def _act(nodeid: str) -> int:
+    """When its turn comes among the tests of the stack."""
+    file = nodeid.split("::", maxsplit=1)[0]
+    return IN_ORDER.index(file if file in IN_ORDER else "")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the random order inside a stage, so that a typing mistake does not wait for an image to build."""
     if not hasattr(config, "workerinput"):
-        items.sort(key=_stage)
+        items.sort(key=lambda item: (_stage(item), _act(item.nodeid)))
         return
-    items.sort(key=lambda item: _turn(item.nodeid))
+    items.sort(key=lambda item: (_turn(item.nodeid), _act(item.nodeid)))
