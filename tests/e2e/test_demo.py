@@ -19,15 +19,24 @@ import requests
 
 from demo import conversation
 from demo.deployed import Stack
-from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
+from tests.e2e.conftest import Demo
 from tests.support.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 RUNNING = "vllm:num_requests_running"
-EVENTS = "ironrack_router_events_total"
 ABORT_SECONDS = 1.0
+# What may fire on a machine of tests, and says nothing of the stack. Every other alert must be quiet.
+EXCUSED = {
+    "FirstTokenSlow": "two cores that build images and run host containers beside the engines promise no speed",
+    "TokensSlow": "as FirstTokenSlow",
+    "EngineFlapping": "counts an hour: a stack that was up before may have had its engines killed by these tests",
+    "ErrorBudgetBurningFast": "as EngineFlapping; fewer streams are cut on purpose than the alert needs, in one run",
+    "ErrorBudgetBurningSlowly": "as ErrorBudgetBurningFast",
+}
 LONG_TOKENS = 3000
+# Engines start for longer than a model may be without one: what fires then is over a few evaluations later.
+QUIET_SECONDS = 120
 
 
 def test_up_reports_a_conversation_that_stayed_with_one_engine(brought_up: Demo) -> None:
@@ -64,9 +73,10 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
 
 
 def test_verify_playbook_finds_everything_working_and_changes_nothing(demo: Demo) -> None:
-    """Run alone, as after a change by hand: every part is asked, and one screen says what was found."""
+    """Run alone, as after a change by hand: every part is asked, no critical alert fires, one screen says all that."""
+    wait_until(lambda: _firing(demo.stack) <= EXCUSED.keys(), "nothing fires that is not excused", QUIET_SECONDS)
     program = str(Path(sys.executable).with_name("ansible-playbook"))
-    command = [program, "-i", "inventories/demo", "playbooks/verify.yml", "-e", '{"observe_grave_severities": []}']
+    command = [program, "-i", "inventories/demo", "playbooks/verify.yml"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
     for found in ("services healthy", "deciding by the settings", "whole and streamed", "targets read"):
@@ -75,7 +85,7 @@ def test_verify_playbook_finds_everything_working_and_changes_nothing(demo: Demo
 
 
 def test_status_shows_what_the_engines_do(demo: Demo) -> None:
-    """The screen has real numbers: every engine ready with its rate, and first tokens of a conversation just held."""
+    """Real numbers, and nothing wrong: every engine ready with its rate, first tokens of a conversation just held."""
     list(demo.conversation())
 
     def known() -> bool:
@@ -89,11 +99,14 @@ def test_status_shows_what_the_engines_do(demo: Demo) -> None:
             and any(engine["prefix_hit_ratio"] for engine in engines)
             and bool(said["models"][0]["first_byte_p50_seconds"])
             and (said["targets_down"], said["targets_up"] > len(engines)) == ([], True)
+            and (said["problems"], said["fallback_active"], said["settings_in_force"]) == ([], False, True)
+            and {alert["name"] for alert in said["alerts"]} <= EXCUSED.keys()
         )
 
     wait_until(known, "every engine is ready and what it does is known", 180)
-    shown = subprocess.run([ROOT / "scripts" / "status", "--once"], capture_output=True, text=True, check=False).stdout
-    assert all(engine.name in shown for engine in demo.stack.engines)
+    shown = subprocess.run([ROOT / "scripts" / "status", "--once"], capture_output=True, text=True, check=False)
+    assert all(engine.name in shown.stdout for engine in demo.stack.engines)
+    assert shown.returncode == 0 or any(name in shown.stdout for name in EXCUSED), shown.stdout
 
 
 def test_prometheus_sees_every_part_up(demo: Demo) -> None:
@@ -120,41 +133,16 @@ def test_engine_stops_working_when_the_client_hangs_up(demo: Demo, stream: bool)
     wait_until(lambda: _running(demo.stack) == 0, "the engine works on nothing", ABORT_SECONDS)
 
 
-def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
-    """With the router killed the edge keeps each conversation with its engine; the router back decides and hears."""
-    turns = demo.conversation()
-    home = next(turns).served_by
-    with _killed("router"):
-        alone = [next(turns), next(turns)]
-    assert [(turn.served_by, turn.reason) for turn in alone] == [(home, "fallback")] * 2
-    wait_until(lambda: settled(demo.stack), "the router decides again", 60)
-    assert next(turns).reason != "fallback"
-    wait_until(lambda: _total(demo.stack.router, EVENTS) > 0, "the router hears again how requests end", 60)
-
-
-def test_services_start_again_in_the_same_containers(demo: Demo) -> None:
-    """What a reboot of the host does to edge and router: stopped and started, not made anew."""
-    subprocess.run(["docker", "restart", "edge", "router"], check=True, capture_output=True)
-    wait_until(lambda: settled(demo.stack), "edge and router work again", 60)
-    assert next(demo.conversation()).served_by
-
-
-def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
-    """The other engine serves the next turn; the first serves again once it is back."""
-    turns = demo.conversation()
-    home = next(turns).served_by
-    with _killed(home):
-        away = [next(turns), next(turns)]
-        assert home not in {turn.served_by for turn in away}
-        assert {turn.served_by for turn in away} <= {engine.name for engine in demo.stack.engines}
-    wait_until(lambda: settled(demo.stack), f"{home} is back", HEALTHY_SECONDS)
-    back = next(turns)
-    assert (back.served_by, back.reason) == (home, "home")
-
-
 def _targets(stack: Stack) -> dict[tuple[str, str], str]:
     answer = requests.get(f"{stack.prometheus}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
     return {(target["labels"]["service"], target["scrapeUrl"]): target["health"] for target in answer}
+
+
+def _firing(stack: Stack) -> set[str]:
+    """Alerts that somebody would have to act on."""
+    alerts = requests.get(f"{stack.prometheus}/api/v1/alerts", timeout=5).json()["data"]["alerts"]
+    loud = [alert for alert in alerts if alert["labels"]["severity"] in {"critical", "warning"}]
+    return {alert["labels"]["alertname"] for alert in loud if alert["state"] == "firing"}
 
 
 def _status(*options: str) -> dict[str, Any]:
@@ -186,12 +174,3 @@ def _long_request(stack: Stack, stream: bool) -> Iterator[None]:
     with closing(http.client.HTTPConnection(urlsplit(stack.endpoint).netloc)) as client:
         client.request("POST", "/v1/completions", json.dumps(wish), {"content-type": "application/json"})
         yield
-
-
-@contextmanager
-def _killed(container: str) -> Iterator[None]:
-    subprocess.run(["docker", "kill", container], check=True, capture_output=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["docker", "start", container], check=True, capture_output=True)
