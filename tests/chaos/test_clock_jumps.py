@@ -23,7 +23,7 @@ DURATIONS = ("ironrack_router_request_seconds", "ironrack_router_first_byte_seco
 @pytest.fixture
 def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WallClock:
     """The clock of everything that the test starts."""
-    clock = WallClock(tmp_path / "clock")
+    clock = WallClock(tmp_path)
     for name, value in clock.environment.items():
         monkeypatch.setenv(name, value)
     return clock
