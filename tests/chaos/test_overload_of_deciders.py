@@ -68,8 +68,9 @@ async def _capped(lab: Deciders, **admission: int) -> None:
 
 
 async def _at_engines(lab: Deciders) -> dict[str, int]:
-    """Requests that the engines themselves count."""
-    return {engine: int((await lab.lab.sim(engine))["requests"]) for engine in lab.lab.engines}
+    """Requests that the engines themselves have now, whoever sent them."""
+    found = {engine: await lab.lab.sim(engine) for engine in lab.lab.engines}
+    return {engine: int(said["running"] + said["waiting"]) for engine, said in found.items()}
 
 
 def _polite(answers: Iterable[Answer]) -> bool:
