@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import socket
 import subprocess
 from pathlib import Path
@@ -37,8 +38,12 @@ def test_down_leaves_nothing_of_the_stack(brought_up: Demo) -> None:
     assert [path for path in (STACK_ROOT, CACHES, FIREWALL, LOCAL_SETTINGS) if path.exists()] == []
     assert [url for url in urls if _open(url)] == []
     assert docker.has(ENGINE.local) or docker.has(ENGINE.production)
-    loaded = subprocess.run(["nft", "list", "table", "inet", "ironrack"], capture_output=True, check=False)
-    assert loaded.returncode != 0
+    # Without nft no rule was ever loaded.
+    if shutil.which("nft"):
+        assert (
+            "ironrack"
+            not in subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+        )
 
 
 def _open(url: str) -> bool:

@@ -19,7 +19,7 @@ class WallClock:
     def __init__(self, folder: Path) -> None:
         self._file, self._library = folder / "ahead", folder / "wall_clock.so"
         self._file.write_bytes(bytes(8))
-        command = ["cc", "-Wall", "-Werror", "-O2", "-shared", "-fPIC", "-o", self._library, SOURCE]
+        command = ["cc", "-Wall", "-Werror", "-O2", "-shared", "-fPIC", "-o", str(self._library), str(SOURCE)]
         subprocess.run(command, check=True)
 
     @property

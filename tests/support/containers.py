@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
@@ -27,29 +26,29 @@ def killed(container: str) -> Iterator[None]:
 
 
 @asynccontextmanager
-async def paused(container: str) -> AsyncIterator[None]:
-    """None of its processes runs; their kernel still takes every packet."""
-    await asyncio.to_thread(docker, "pause", container)
+async def stopped(*pids: int) -> AsyncIterator[None]:
+    """These processes do not run; their kernel still takes every packet. Those killed meanwhile are left alone."""
+    _signal(pids, signal.SIGSTOP)
     try:
         yield
     finally:
-        await asyncio.to_thread(docker, "unpause", container)
+        _signal(pids, signal.SIGCONT)
 
 
-@asynccontextmanager
-async def stopped(pid: int) -> AsyncIterator[None]:
-    """One process does not run; if it was killed meanwhile, that is all right."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
         with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGCONT)
+            os.kill(pid, number)
 
 
 def children(pid: int) -> set[int]:
     """The processes that a process has started and not yet buried."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and everything below it."""
+    return {pid}.union(*map(descendants, children(pid)))
 
 
 def service(container: str) -> int:
