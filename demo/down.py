@@ -17,9 +17,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     """The command line of scripts/down."""
     parser = argparse.ArgumentParser(prog="scripts/down", description=__doc__)
     parser.add_argument("--purge", action="store_true", help="also remove Docker's packages, caches and .venv")
-    parser.add_argument(
-        "--keep-images", action="store_true", help="leave what was built for the next scripts/up"
-    )
+    parser.add_argument("--keep-images", action="store_true", help="leave what was built for the next scripts/up")
     return parser.parse_args(argv)
 
 

@@ -5,15 +5,14 @@ import asyncio
 import pytest
 
 from tests.chaos.conftest import Start, busiest
-from tests.support.faults import Fault, blackholed, need_iptables, seconds_to_ejection, stopped, stuck
+from tests.support.faults import SOONEST, Fault, blackholed, need_iptables, seconds_to_ejection, stopped, stuck
 from tests.support.lab import Lab
 from tests.support.load import conversations, ends, homes
 from tests.support.until import until
 
 pytestmark = pytest.mark.lab
 
-MOST_SECONDS = 5.0  # until a hanging engine gets nothing more, with the settings that nobody has changed
-SOONEST_SECONDS = 0.8  # between two looks: once a second, each somewhat sooner or later
+MOST_SECONDS = 5.0  # until an engine that says nothing gets nothing, with the settings that nobody has changed
 LOOKS = "ironrack_router_probes_total"
 
 
@@ -30,7 +29,7 @@ async def test_an_engine_that_hangs_under_load_fails_nothing(start: Start, fault
     mine = [talk for talk in talks if home[talk.name] == victim]
     later, busy = mine[::2], [talk for talk in talks if talk not in mine[::2]]
     before = len(load.outcomes)
-    allowed = seconds_to_ejection(lab.state / "router.yml")
+    allowed = seconds_to_ejection(lab.state / "router.yml", silent=fault is not stuck)
     async with load.running(busy):
         await until(lambda: len(load.outcomes) > before + len(busy), "the load runs")
         async with fault(lab, victim), asyncio.TaskGroup() as group:
@@ -40,9 +39,10 @@ async def test_an_engine_that_hangs_under_load_fails_nothing(start: Start, fault
             looks = await lab.metric(LOOKS, engine=victim) - looks
             await until(asked.done, "what waited there is served", 30)
     moved = asked.result()
-    assert allowed <= MOST_SECONDS
-    # In looks at it, of which a slow machine makes no more; one was under way.
-    assert looks <= allowed / SOONEST_SECONDS + 1
+    # One that answers its probes is found out up to a second and a half later, by what stands still.
+    assert allowed <= MOST_SECONDS or fault is stuck
+    # In looks at it, once a second, of which a slow machine makes no more; one was under way.
+    assert looks <= allowed / SOONEST + 1
     assert ends(load.outcomes) == {"ok": len(load.outcomes)}, [one for one in load.outcomes if one.end != "ok"]
     assert victim not in {one.served_by for one in moved}
     assert "retry" in {one.reason for one in moved} <= {"retry", "eject"}

@@ -140,7 +140,7 @@ async def test_engine_that_hangs_is_ejected_what_waits_there_is_served_and_it_co
         await until(lambda: busy.load.hears(speaking), "it has begun to answer", 30)
         async with stopped(*processes):
             moved = group.create_task(busy.load.rounds(waiting, 1))
-            await until(busy.is_out, "it is ejected", seconds_to_ejection(SETTINGS))
+            await until(busy.is_out, "it is ejected", seconds_to_ejection(SETTINGS, silent=True))
             await until(moved.done, "what waited there is served", 30)
     assert busy.victim not in {one.served_by for one in moved.result()}
     assert "retry" in {one.reason for one in moved.result()} <= {"retry", "eject"}

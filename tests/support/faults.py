@@ -14,6 +14,8 @@ import yaml
 
 from tests.support.lab import Lab
 
+SOONEST, LATEST = 0.8, 1.2  # of the interval, between two looks: not all engines are looked at at once
+
 Fault = Callable[[Lab, str], AbstractAsyncContextManager[None]]
 
 
@@ -51,13 +53,18 @@ async def blackholed(lab: Lab, engine: str) -> AsyncIterator[None]:
             await asyncio.to_thread(_iptables, "-D", rule)
 
 
-def seconds_to_ejection(settings: Path) -> float:
-    """How long an engine that hangs under load may keep its place, by a router's file.
+def seconds_to_ejection(settings: Path, *, silent: bool) -> float:
+    """How long an engine that hangs under load may keep its place, by a router's file. `silent`: to probes, too.
 
-    It has stood still for `stall_seconds`, and one look later somebody has seen it. Failed probes may be sooner.
+    Two probes that find no answer: the time until the first, its patience, and the second with its shorter ones. One
+    that answers probes is found out later: a look may still see what came before, then it has to stand still for
+    `stall_seconds`, and one more look later somebody knows.
     """
     health = yaml.safe_load(settings.read_text())["health"]
-    return float(health["stall_seconds"] + health["interval_seconds"])
+    interval, patience = health["interval_seconds"], health["timeout_seconds"]
+    if silent:
+        return float(LATEST * interval + patience + (LATEST * interval / 4 + patience / 2))
+    return float(health["stall_seconds"] + 2 * LATEST * interval)
 
 
 def need_iptables() -> None:
