@@ -102,8 +102,15 @@ def services() -> list[str]:
 
 
 def settled(stack: Stack) -> bool:
-    """Whether the router gives work to every engine, and the edge sees the engines and the router up."""
-    return set(states(stack).values()) == {"ready"} and not _down()
+    """Whether the router gives work to every engine, and the edge sees the engines and the router up.
+
+    An engine that came back is on trial until a request was answered there: where nobody asks, this does.
+    """
+    found = set(states(stack).values())
+    if "probing" in found:
+        asked = {"model": stack.model, "prompt": uuid.uuid4().hex, "max_tokens": 1}
+        requests.post(f"{stack.endpoint}/v1/completions", json=asked, timeout=30)
+    return found == {"ready"} and not _down()
 
 
 def _down() -> set[str]:
