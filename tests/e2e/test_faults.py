@@ -72,10 +72,10 @@ class Busy:
         return {(await self.load.turn(talk)).served_by for talk in self.mine} == {self.victim}
 
     def strayed(self) -> list[Outcome]:
-        """Turns that were served where nothing but load can have sent them."""
+        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still."""
         places = {session: {engine} for session, engine in self.home.items()}
         for one in self.load.outcomes:
-            if one.reason == "spill":
+            if one.reason in {"spill", "retry", "eject"}:
                 places[one.session].add(one.served_by)
         return [one for one in self.load.outcomes if one.served_by not in places[one.session]]
 
