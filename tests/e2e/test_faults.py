@@ -17,10 +17,10 @@ from aiohttp import ClientSession
 
 from demo import conversation
 from demo.paths import STACK_ROOT
-from tests.e2e.conftest import EDGE_METRICS, HEALTHY_SECONDS, Demo, settled
+from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
 from tests.support.containers import children, descendants, docker, killed, service, stopped
 from tests.support.faults import seconds_to_ejection
-from tests.support.lab import Running, metric, put
+from tests.support.lab import Running, put
 from tests.support.load import Conversation, Load, Outcome, conversations, ends, homes, load
 from tests.support.processes import wait_until
 from tests.support.until import until
@@ -32,7 +32,6 @@ SETTINGS = STACK_ROOT / "config" / "router" / "router.yml"
 RELOADS = "ironrack_router_config_reloads_total"
 # About four of each engine; a prompt and its answers stay far below what the tiny model can read.
 SESSIONS = 8
-EDGE = EDGE_METRICS.removesuffix("/metrics")
 SHORT = {"max_tokens": 16, "temperature": 0, "ignore_eos": True}
 LONG_TOKENS = 1000
 PAUSE_SECONDS = 0.3
@@ -58,10 +57,9 @@ class Busy:
         """Whose home is another engine."""
         return [talk for talk in self.talks if self.home[talk.name] != self.victim]
 
-    async def has(self, requests: int) -> bool:
-        """Whether the edge has so many requests at the victim, whoever decided them."""
-        found = await metric(self.stack.client, EDGE, "haproxy_server_current_sessions", server=self.victim)
-        return found >= requests
+    async def waits(self) -> bool:
+        """Whether a request without a first byte is at the victim."""
+        return bool((await self.stack.fleet())[self.victim]["uncached_tokens"])
 
     async def is_out(self) -> bool:
         """Whether the victim gets nothing."""
@@ -118,7 +116,7 @@ async def test_engine_killed_with_requests_in_flight_fails_nothing_and_sessions_
         # Stopped first, so that requests wait there for certain when it dies.
         async with stopped(process):
             moved = group.create_task(busy.load.rounds(waiting, 1))
-            await until(lambda: busy.has(2), "a request waits at it beside the one it answers")
+            await until(busy.waits, "a request waits at it beside the one it answers")
             os.kill(process, signal.SIGKILL)
         await until(moved.done, "what waited there is served", 30)
         away = await busy.load.rounds(busy.mine, 1)
