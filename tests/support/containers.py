@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
-from collections.abc import AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 
@@ -25,30 +23,9 @@ def killed(container: str) -> Iterator[None]:
         docker("start", container)
 
 
-@asynccontextmanager
-async def stopped(*pids: int) -> AsyncIterator[None]:
-    """These processes do not run; their kernel still takes every packet. Those killed meanwhile are left alone."""
-    _signal(pids, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        _signal(pids, signal.SIGCONT)
-
-
-def _signal(pids: Iterable[int], number: signal.Signals) -> None:
-    for pid in pids:
-        with suppress(ProcessLookupError):
-            os.kill(pid, number)
-
-
 def children(pid: int) -> set[int]:
     """The processes that a process has started and not yet buried."""
     return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
-
-
-def descendants(pid: int) -> set[int]:
-    """A process and everything below it."""
-    return {pid}.union(*map(descendants, children(pid)))
 
 
 def service(container: str) -> int:
