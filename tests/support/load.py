@@ -76,12 +76,6 @@ class Load:
         self.model = model
         self.body = body
         self.outcomes: list[Outcome] = []
-        self._reading: dict[str, _Reading] = {}
-
-    def hears(self, talk: Conversation) -> bool:
-        """Whether the answer to a conversation's turn has begun and is not over."""
-        reading = self._reading.get(talk.name)
-        return reading is not None and reading.first_byte > 0
 
     async def turn(self, talk: Conversation, say: str = "go on", **body: object) -> Outcome:
         """One streamed turn; the conversation grows by what was said and answered."""
@@ -89,7 +83,6 @@ class Load:
         messages = [*talk.messages, {"role": "user", "content": say if talk.turns else talk.opening}]
         asked = {"model": self.model, "messages": messages, "stream": True, **self.body, **body}
         began, reading = clock(), _Reading()
-        self._reading[talk.name] = reading
         await self._read(reading, {**asked, "stream_options": {"include_usage": True}}, talk)
         text, prompt, cached = _said(bytes(reading.raw))
         if reading.whole:
@@ -109,7 +102,6 @@ class Load:
             error=reading.error,
         )
         talk.turns += 1
-        self._reading.pop(talk.name)
         self.outcomes.append(outcome)
         return outcome
 
