@@ -16,6 +16,8 @@ from hostplan.problems import Case, blocked, torn, unfit
 from hostplan.state import State
 from hostplan.versions import Package, Version
 
+_PERSISTENCE = "nvidia-persistenced"
+
 
 class Verdict(StrEnum):
     """What becomes of a host."""
@@ -56,6 +58,7 @@ class Plan:
     version: str = ""  # branch or release that is there when the role is done; empty where it leaves the driver alone
     drain: bool = False  # whether engines must be drained and stopped first
     waits: bool = False  # whether the old driver goes on until somebody restarts the host
+    idle: tuple[str, ...] = ()  # services that come with the packages and must not run
 
 
 def plan(state: State, intent: Intent) -> Plan:
@@ -123,6 +126,7 @@ def _decide(state: State, intent: Intent, hardware: Hardware) -> Plan:
         apt.never_alone(kernel=intent.hold_kernel) if intent.hold_packages else "",
         mig.layout(intent.mig_layout, len(hardware.gpus)) if intent.mig_layout else None,
         version.text,
+        idle=() if intent.persistence else (_PERSISTENCE,),
         drain=bool(not found and case.restart and state.engines),
         waits=reboot and not intent.reboot,
     )
@@ -217,7 +221,7 @@ def _services(intent: Intent, hardware: Hardware) -> tuple[str, ...]:
         Fabric.NVLINK5: ("nvidia-fabricmanager",),
         Fabric.IMEX: ("nvidia-imex",),
     }[hardware.fabric]
-    return (*(("nvidia-persistenced",) if intent.persistence else ()), *fabric)
+    return (*((_PERSISTENCE,) if intent.persistence else ()), *fabric)
 
 
 def _reboot(state: State, version: Version, modules: Modules, *, changes: bool) -> bool:

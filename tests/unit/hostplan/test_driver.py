@@ -90,6 +90,13 @@ def test_fabric_manager_runs_only_where_there_is_a_fabric_to_manage(name: str, s
     assert planned(name).services == services
 
 
+def test_without_persistence_what_came_with_the_packages_is_stopped() -> None:
+    """The package starts it by itself: leaving it out of what is started would change nothing."""
+    plan = planned("h200", persistence=False)
+    assert (plan.services, plan.idle) == (("nvidia-fabricmanager",), ("nvidia-persistenced",))
+    assert planned("h200").idle == ()
+
+
 def test_fifth_nvlink_needs_infinibands_user_module() -> None:
     """The subnet manager speaks through it."""
     assert planned("b200").load == ("ib_umad",)
