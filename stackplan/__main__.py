@@ -45,10 +45,14 @@ def project(folder: Path) -> dict[str, str]:
     intent = yaml.safe_load((folder / "stack.yml").read_text())
     groups = ["edge", "engines", "observe"]
     planned = plan(intent, [{"name": HOST, "groups": groups, "gpus": intent.get("stack_gpus", 0)}], root=".")
-    templates = {path.name: path.read_text() for path in TEMPLATES.glob("*.j2")}
     boards = {path: (BOARDS / source).read_text() for path, source in grafana_boards(planned, HOST).items()}
     plugins = {f"engine/{path.name}": path.read_text() for path in PLUGINS}
-    return {**render(planned, HOST, templates, HEADER), **plugins, **boards}
+    return {**render(planned, HOST, edge_templates(), HEADER), **plugins, **boards}
+
+
+def edge_templates() -> dict[str, str]:
+    """The edge's templates and their parts, by the path under which one includes another."""
+    return {path.relative_to(TEMPLATES).as_posix(): path.read_text() for path in TEMPLATES.rglob("*.j2")}
 
 
 def _differing(folder: Path, write: bool) -> list[Path]:

@@ -22,7 +22,8 @@ _EDGE = ("haproxy.cfg", "spoe.cfg")
 def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], header: str) -> dict[str, str]:
     """Contents by path below the project's folder.
 
-    `templates` holds haproxy.cfg.j2 and spoe.cfg.j2; `header` opens every YAML file, as comment lines.
+    `templates` holds haproxy.cfg.j2, spoe.cfg.j2 and the parts they include, by path; `header` opens every YAML file,
+    as comment lines.
     """
     kinds = {service["kind"] for service in plan["services"] if service["host"] == host}
     files = {"compose.yml": _text(header, compose_project(plan, host))}
@@ -32,11 +33,15 @@ def render(plan: Mapping[str, Any], host: str, templates: Mapping[str, str], hea
     if "gpu_exporter" in kinds:
         files["config/gpu-exporter/counters.csv"] = counters()
     if "edge" in kinds:
-        environment = _environment(templates)
-        for name in _EDGE:
-            template = environment.get_template(f"{name}.j2")
-            files[f"config/edge/{name}"] = template.render(edge_config=edge_config(plan, host))
+        edge = render_edge(edge_config(plan, host), templates)
+        files |= {f"config/edge/{name}": text for name, text in edge.items()}
     return files
+
+
+def render_edge(config: Mapping[str, Any], templates: Mapping[str, str]) -> dict[str, str]:
+    """haproxy.cfg and spoe.cfg by name; `config` is what `edge_config` gives."""
+    environment = _environment(templates)
+    return {name: environment.get_template(f"{name}.j2").render(edge_config=config) for name in _EDGE}
 
 
 def _text(header: str, data: Any) -> str:
@@ -44,11 +49,10 @@ def _text(header: str, data: Any) -> str:
 
 
 def _environment(templates: Mapping[str, str]) -> jinja2.Environment:
-    """Jinja2 with the options Ansible's template module uses, so that both write the same bytes."""
+    """Jinja2 as Ansible's template lookup uses it, so that both write the same bytes."""
     return jinja2.Environment(
         loader=jinja2.DictLoader(templates),
         trim_blocks=True,
-        lstrip_blocks=True,
         keep_trailing_newline=True,
         undefined=jinja2.StrictUndefined,
         autoescape=False,

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
 from stackplan import PlanError, edge_config, plan, router_configs
+from stackplan.__main__ import edge_templates
+from stackplan.render import render_edge
 from tests.lab.errors import LabError
 from tests.lab.processes import ROOT, Command
 
-TEMPLATES = ROOT / "roles" / "edge" / "templates"
 HOST = "lab"
 LOOPBACK = "127.0.0.1"
 _SPAN = 10  # ports from one decider's to the next one's, then the engines
@@ -124,18 +124,8 @@ def _plan(wanted: Wanted) -> dict[str, Any]:
 
 def _files(wanted: Wanted, planned: Mapping[str, Any]) -> dict[Path, str]:
     edge = {**edge_config(planned, HOST), "spoe_path": str(wanted.state / "spoe.cfg")}
-    # The options Ansible's template module uses, so that both write the same bytes.
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-    )
-    templates = {name: environment.get_template(f"{name}.j2") for name in ("haproxy.cfg", "spoe.cfg")}
     return {
-        **{wanted.state / name: template.render(edge_config=edge) for name, template in templates.items()},
+        **{wanted.state / name: text for name, text in render_edge(edge, edge_templates()).items()},
         **{
             wanted.state / f"{name}.yml": _settings(wanted, config)
             for name, config in router_configs(planned, HOST).items()

@@ -13,7 +13,7 @@ import yaml
 
 import stackplan
 from stackplan import inventory
-from stackplan.__main__ import TEMPLATES
+from stackplan.__main__ import edge_templates
 from stackplan.guard import SECRETS
 from stackplan.render import render
 from tests.support.certificates import self_signed
@@ -31,8 +31,7 @@ def _plan(name: str) -> dict[str, Any]:
 
 
 def _write(name: str, host: str, folder: Path) -> set[str]:
-    templates = {path.name: path.read_text() for path in TEMPLATES.glob("*.j2")}
-    files = render(_plan(name), host, templates, HEADER)
+    files = render(_plan(name), host, edge_templates(), HEADER)
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         inside = text.replace("/usr/local/etc/haproxy", str(folder / "config" / "edge"))

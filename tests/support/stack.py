@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 
+from stackplan.__main__ import edge_templates
 from stackplan.configs import ROUTES
+from stackplan.render import render_edge
 from tests.support.clients import Answer, call
 from tests.support.logs import json_lines
-from tests.support.processes import ROOT, Child, free_ports, wait_until
+from tests.support.processes import Child, free_ports, wait_until
 
-TEMPLATES = ROOT / "roles" / "edge" / "templates"
 CHAT = "/v1/chat/completions"
 _START_SECONDS = 60.0  # for a machine that does much else
 
@@ -127,17 +127,9 @@ def _traces(edge: dict[str, Any]) -> dict[str, Any]:
 
 
 def render(config: dict[str, Any], folder: Path) -> Path:
-    """Write haproxy.cfg and spoe.cfg as every renderer must; return the first one's path."""
-    loader = jinja2.FileSystemLoader(TEMPLATES)
-    environment = jinja2.Environment(
-        loader=loader,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    for name in ("haproxy.cfg", "spoe.cfg"):
-        (folder / name).write_text(environment.get_template(f"{name}.j2").render(edge_config=config))
+    """Write haproxy.cfg and spoe.cfg; return the first one's path."""
+    for name, text in render_edge(config, edge_templates()).items():
+        (folder / name).write_text(text)
     return folder / "haproxy.cfg"
 
 
