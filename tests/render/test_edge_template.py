@@ -10,8 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import jinja2
+import jinja2.meta
 import pytest
 
+from stackplan.__main__ import edge_templates
 from tests.support.certificates import self_signed
 from tests.support.processes import ROOT
 from tests.support.stack import edge_config, haproxy, haproxy_version, render
@@ -43,11 +46,15 @@ EVERYTHING: dict[str, Any] = {
     "tls": {"certificate": "/run/secrets/ironrack/tls.pem", "hsts_seconds": 600},
     "plain": {"address": "127.0.0.1", "port": 8081, "acme": "127.0.0.1:8888"},
     "auth": {"keys_path": "/run/secrets/ironrack/keys.map"},
-    "tenants": [{"name": "acme", "requests_per_minute": 60, "concurrency": 8, "cache_salt": True}],
+    "tenants": [
+        {"name": "acme", "requests_per_minute": 60, "concurrency": 8, "cache_salt": True, "models": ["tiny", "big-1.5"]}
+    ],
     "peers": [{"name": f"edge-{name}", "address": "127.0.0.1", "port": 10000 + at} for at, name in enumerate("ab")],
     "peer_name": "edge-a",
     "admin": {"address": "127.0.0.1", "port": 8406, "token_path": "/run/secrets/ironrack/admin-tokens"},
     "engine_key_path": "/run/secrets/ironrack/engine.map",
+    "traces": {"per_million": 10_000},
+    "priorities": True,
 }
 VERSIONS = ("2.6", "3.0", "3.1", "3.2")
 ANSIBLE = """
@@ -80,7 +87,7 @@ def test_config_is_accepted_without_a_warning(models: str, changes: str, tmp_pat
 
 @pytest.mark.parametrize("models", MODELS)
 def test_everything_at_once_is_accepted_without_a_warning(models: str, tmp_path: Path) -> None:
-    """Certificate, keys, operators, peers and several routers."""
+    """Certificate, keys, tenants, operators, peers, traces and several routers."""
     self_signed(tmp_path, "edge.test").rename(tmp_path / "tls.pem")
     (tmp_path / "keys.map").write_text(f"{'a' * 64} acme|60|8|salt\n")
     (tmp_path / "engine.map").write_text("engine Bearer secret\n")
@@ -105,6 +112,26 @@ def test_every_file_says_who_owns_it(tmp_path: Path) -> None:
     path = render(_config("three models", "defaults", tmp_path), tmp_path)
     for file in (path, tmp_path / "spoe.cfg"):
         assert file.read_text().startswith("# Managed by Ironrack: edit the inventory, not this file.\n")
+
+
+def _asked_for(templates: dict[str, str], name: str) -> set[str]:
+    """The template and every part that it includes or imports, and they in turn."""
+    parts = jinja2.meta.find_referenced_templates(jinja2.Environment(autoescape=False).parse(templates[name]))
+    return {name}.union(*(_asked_for(templates, part) for part in parts if part))
+
+
+def test_every_part_is_in_a_configuration() -> None:
+    """No part is left that nobody includes: what a reader changes reaches the edge, and shows as a changed release."""
+    templates = edge_templates()
+    assert _asked_for(templates, "haproxy.cfg.j2") | _asked_for(templates, "spoe.cfg.j2") == set(templates)
+
+
+@pytest.mark.parametrize("name", edge_templates())
+def test_a_part_says_the_same_wherever_its_newlines_are_trimmed(name: str) -> None:
+    """Ansible drops the last newline of what is included, and keeps spaces before a tag: neither may matter."""
+    lines = edge_templates()[name].splitlines()
+    assert "/" not in name or lines[-1].endswith(("%}", "#}"))
+    assert not [line for line in lines if line.lstrip() != line and line.lstrip().startswith(("{%", "{#"))]
 
 
 def test_ansible_writes_the_same_bytes(tmp_path: Path) -> None:
