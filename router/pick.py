@@ -118,6 +118,8 @@ def pick(
     if best is None:
         raise _refusal(ask, engines)
     why = Why.NEW if home is None else _why(home, home_seconds, cheapest + rule.gate_seconds)
+    if why is Why.SPILL and home is not None and not home.full and home_seconds * _STEPS // 1 == seconds * _STEPS // 1:
+        why = Why.HOME  # one price: no reason to leave, however narrow the gate is
     if why is Why.HOME and home is not None:
         return Choice(home.name, why, home_tokens, home_seconds, rebind=False)
     return Choice(best.name, why, tokens, seconds, rebind=why is Why.NEW or why is Why.SPILL)

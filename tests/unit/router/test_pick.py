@@ -94,6 +94,17 @@ def test_pick_spills_and_rebinds_when_home_costs_more_than_the_gate() -> None:
     assert (choice.engine, choice.why, choice.rebind) == ("b", Why.SPILL, True)
 
 
+def test_pick_keeps_session_home_where_another_costs_the_same_to_the_hundredth_of_a_second() -> None:
+    """Without a gate, too: milliseconds are no reason to move, and who stays has not spilled."""
+    home = Binding("a", ())
+    for in_flight in (0, 5):
+        engines = [idle("a", uncached_in_flight=30, in_flight=in_flight), idle("b", in_flight=3)]
+        choice = pick(ask(), engines, home, Rule(gate_seconds=0.0))
+        assert (choice.engine, choice.why, choice.rebind) == ("a", Why.HOME, False)
+    far = [idle("a", uncached_in_flight=100), idle("b")]
+    assert pick(ask(), far, home, Rule(gate_seconds=0.0)).why is Why.SPILL
+
+
 def test_pick_weighs_a_cached_prompt_against_a_queue() -> None:
     """What home holds of the session is worth waiting for: 8000 cached tokens outweigh a queue of 9000."""
     home = idle("a", uncached_in_flight=9000)
@@ -215,7 +226,7 @@ asks = st.builds(ask, keys, st.integers(0, 200_000))
 def test_pick_follows_the_rule(
     engines: list[EngineView], binding: Binding | None, wanted: Ask, rule: Rule, held: Held
 ) -> None:
-    """Never what is away or full; home within the gate, else a cheapest to a hundredth of a second; the true reason."""
+    """Never what is away or full; home within the gate or as cheap to a hundredth of a second, else a cheapest; why."""
     reachable = {engine.name: engine for engine in open_to_work(engines)}
     home = binding.home if binding else None
     strict = binding is not None and binding.strict and home in reachable
@@ -226,7 +237,9 @@ def test_pick_follows_the_rule(
     choice = pick(wanted, engines, binding, rule, held)
     prices = {name: price(one, wanted, binding, rule, held) for name, one in reachable.items() if not one.full}
     assert choice.cost_seconds == prices[choice.engine]
-    if home in prices and (strict or prices[home] <= min(prices.values()) + rule.gate_seconds):
+    least = min(prices.values(), default=0.0)
+    near = home in prices and (prices[home] <= least + rule.gate_seconds or prices[home] * 100 // 1 == least * 100 // 1)
+    if home in prices and (strict or near):
         assert (choice.engine, choice.why) == (home, Why.HOME)
     else:
         assert prices[choice.engine] * 100 // 1 == min(prices.values()) * 100 // 1
