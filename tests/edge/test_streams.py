@@ -39,6 +39,25 @@ def test_first_event_arrives_before_the_engine_sends_the_last(shared: Stack) -> 
     assert arrived[-1][1] - arrived[0][1] > 0.6
 
 
+@pytest.mark.parametrize(("pad", "way"), [(0, "model-tiny"), (300_000, "router-proxy")])
+def test_first_event_is_here_while_the_engine_still_holds_the_second(shared: Stack, pad: int, way: str) -> None:
+    """Nine octets wait for no buffer to fill, and are not packed for a client that could unpack them."""
+    wish = {"messages": [{"role": "user", "content": "x" * pad}], "chunks": 3, "hold": way, "model": "tiny"}
+    text = json.dumps(wish).encode()
+    with socket.create_connection(("127.0.0.1", shared.port), timeout=30) as sock:
+        sock.sendall(head(CHAT, f"content-length: {len(text)}", "accept-encoding: gzip, deflate, br") + text)
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert response.getheader("content-encoding") is None
+        assert response.read1() == b"data: 0\n\n"
+        engine = response.getheader("x-served-by", "")
+        assert shared.stats(engine)["held"] == 1
+        assert shared.get(f"/go/{way}", shared.ports[engine]).status == 200
+        assert response.read() == b"data: 1\n\ndata: 2\n\n"
+    assert shared.stats(engine)["held"] == 0
+    assert shared.line(response.getheader("x-request-id", ""))["backend"] == way
+
+
 def test_small_events_wait_for_no_acknowledgement(shared: Stack) -> None:
     """Events smaller than a packet leave at once: 100 of them 5 ms apart take about the engine's own time."""
     began = time.monotonic()

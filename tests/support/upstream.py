@@ -1,6 +1,7 @@
 """An engine as small as it can be, for tests of the edge: what it does is asked for in the request body.
 
 `{"delay": s}` waits before the headers, `{"chunks": n, "gap": s}` streams events, `{"status": n}` answers so,
+`{"chunks": n, "hold": name}` streams one event, and the others once `GET /go/name` is asked,
 `{"fail_on": [names], "how": reset|headers|mid|junk|503|500}` fails on the named engines only. `GET /stats` counts.
 What it answers on /v1/responses has an id and is kept: only this engine can continue it, others answer 404.
 Run: `python -m tests.support.upstream NAME PORT [KEEP_ALIVE_SECONDS]`.
@@ -50,6 +51,7 @@ class Engine:
     keep_alive_seconds: float = 600.0
     counts: Counter[str] = field(default_factory=Counter)
     kept: set[str] = field(default_factory=set)
+    held: dict[str, asyncio.Event] = field(default_factory=dict)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests of one connection until either side ends it."""
@@ -82,6 +84,8 @@ class Engine:
         # The router asks for the models by itself, now and then; what came through the edge has an id.
         asked_by_router = request.path == "/v1/models" and "x-request-id" not in request.headers
         self.counts["gets"] += not asked_by_router and request.path not in {"/stats", "/health", "/metrics"}
+        if request.path.startswith("/go/"):
+            self.held[request.path.removeprefix("/go/")].set()
         body = dict(self.counts) if request.path == "/stats" else {"engine": self.name, "path": request.path}
         writer.write(_whole(200, body))
         await writer.drain()
@@ -126,6 +130,8 @@ class Engine:
         await writer.drain()
         for index in range(wish.get("chunks", 3)):
             await asyncio.sleep(wish.get("gap", 0))
+            if index == 1 and "hold" in wish:
+                await self._held(wish["hold"])
             if how == "headers" or (how == "mid" and index == 2):
                 _reset(writer)
                 return False
@@ -136,6 +142,12 @@ class Engine:
         writer.write(b"0\r\n\r\n")
         await writer.drain()
         return True
+
+    async def _held(self, name: str) -> None:
+        self.held[name] = asyncio.Event()
+        self.counts["held"] += 1
+        await self.held[name].wait()
+        self.counts["held"] -= 1
 
     def _echo(self, request: Request) -> dict[str, Any]:
         return {
