@@ -38,12 +38,25 @@ def _parser() -> argparse.ArgumentParser:
         "--calibrate", action="store_true", help="measure each engine's prefill rate, as a deployment does"
     )
     start.add_argument("--decide-milliseconds", type=int, help="how long the edge waits for the router")
+    start.add_argument(
+        "--timeout",
+        action="append",
+        default=[],
+        type=_timeout,
+        metavar="NAME=SECONDS",
+        help="one of stack_edge.timeouts",
+    )
     verb.add_parser("down", parents=[common], help="end what `up` started")
     verb.add_parser("status", parents=[common], help="what runs; exit status 1 if something does not")
     for name, text in (("kill", "end one process as a crash would"), ("restart", "start one process again")):
         one = verb.add_parser(name, parents=[common], help=text)
         one.add_argument("process", help="router, edge or the name of an engine")
     return parser
+
+
+def _timeout(text: str) -> tuple[str, int]:
+    name, _, seconds = text.partition("=")
+    return name, int(seconds)
 
 
 def _run(argv: list[str]) -> tuple[dict[str, Any], int]:
@@ -80,6 +93,7 @@ def _up(given: argparse.Namespace, state: Path, engine_options: tuple[str, ...])
         state=state,
         deciders=given.deciders,
         calibrate=given.calibrate,
+        timeouts=dict(given.timeout),
     )
     return launch.up(wanted)
 

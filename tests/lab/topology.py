@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Wanted:
     """A lab as asked for. `port` is the edge's; every other port follows it. `engine_options` go to each engine.
 
     `calibrate`: measure engines as a deployment does; else what `prefill_rate` says is believed.
+    `timeouts`: those of `stack_edge.timeouts` that are not the plan's own.
     """
 
     engines: int
@@ -40,6 +41,7 @@ class Wanted:
     state: Path
     deciders: int = 1
     calibrate: bool = False
+    timeouts: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,7 @@ def _plan(wanted: Wanted) -> dict[str, Any]:
     if not 1 <= wanted.deciders <= _MOST_DECIDERS:
         raise LabError(f"--deciders {wanted.deciders}: 1 to {_MOST_DECIDERS} are allowed")
     model = {"name": wanted.model, "source": "/simulated", "replicas": wanted.engines, "gpus_per_replica": 0}
-    timeouts = {"decide_milliseconds": wanted.decide_milliseconds}
+    timeouts = {**wanted.timeouts, "decide_milliseconds": wanted.decide_milliseconds}
     intent = {
         "models": [{**model, "prefill_tokens_per_second": int(wanted.prefill_rate)}],
         "engines": {"device": "cpu", "base_port": wanted.port + _SPAN * wanted.deciders},
