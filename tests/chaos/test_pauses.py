@@ -37,12 +37,18 @@ async def test_a_pausing_stream_outlives_all_other_timeouts_and_a_silent_one_is_
                 await lab.sim(going_on, freeze=False, slow=0.02)
             ends = {stream.result().served_by: stream.result().end for stream in streams}
             assert ends == {going_on: "ok", silent: "cut"}
+            await until(lambda: _cut_at(lab, silent), "it is counted as broken off by its engine")
             await until(lab.idle, "no load is left at the router", 30)
 
 
 async def _flow(lab: Lab) -> bool:
     """Whether each engine has a request whose first byte has passed the edge."""
     return all(one["in_flight"] == 1 and not one["uncached_tokens"] for one in (await lab.fleet()).values())
+
+
+async def _cut_at(lab: Lab, engine: str) -> bool:
+    counted = {name: await lab.metric("ironrack_router_truncated_streams_total", engine=name) for name in lab.engines}
+    return counted == {name: float(name == engine) for name in lab.engines}
 
 
 async def _given_up(endpoint: str) -> None:

@@ -113,6 +113,16 @@ def test_engine_killed_mid_stream_breaks_the_stream_off(start: Start) -> None:
     assert stack.total("requests") == before + 1
 
 
+def test_engine_that_never_answers_is_a_504_that_says_so(start: Start) -> None:
+    """After the time that an answer may take, in the edge's words; nobody else is asked for what takes so long."""
+    stack = start(timeouts={**edge_config({"tiny": 1})["timeouts"], "server_seconds": 1})
+    before = stack.total("requests")
+    answer = stack.chat(delay=60)
+    assert (answer.status, answer.json["error"]["code"]) == (504, "engine_timeout")
+    assert answer.headers["x-error-source"] == "edge"
+    assert stack.total("requests") == before + 1
+
+
 def test_engine_that_dies_between_headers_and_first_byte_is_a_502(start: Start) -> None:
     """Headers alone are not an answer yet: the client gets a status it can retry on, not an empty stream."""
     stack = start()

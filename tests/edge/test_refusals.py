@@ -147,11 +147,12 @@ def test_client_cannot_speak_for_us(shared: Stack) -> None:
 
 
 def test_engine_errors_pass_unchanged(shared: Stack) -> None:
-    """A 4xx or 500 of the engine is the engine's: its body stays, the edge claims nothing."""
+    """A 4xx or 500 of the engine is the engine's: its body and its Retry-After stay, the edge claims nothing."""
     for status in (400, 429, 500):
         answer = shared.chat(status=status)
         assert (answer.status, answer.json["engine"]) == (status, answer.engine)
         assert "x-error-source" not in answer.headers
+        assert answer.headers.get("retry-after") == ("7" if status == 429 else None)
 
 
 def test_expecting_client_is_told_to_continue(shared: Stack) -> None:

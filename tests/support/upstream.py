@@ -175,6 +175,7 @@ async def _read(head: bytes, reader: asyncio.StreamReader) -> Request:
 def _whole(status: int, body: dict[str, Any]) -> bytes:
     text = json.dumps(body).encode()
     head = f"HTTP/1.1 {status} X\r\nserver: upstream\r\ncontent-type: application/json\r\ncontent-length: {len(text)}"
+    head += "\r\nretry-after: 7" if status == 429 else ""
     return head.encode() + END + text
 
 
