@@ -6,7 +6,7 @@ stream had begun to say may ever be lost.
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Literal
@@ -25,6 +25,8 @@ from tests.support.until import until
 
 End = Literal["ok", "failed", "cut"]
 _TURN_SECONDS = 60.0
+_STREAMED: Mapping[str, object] = {"stream": True, "stream_options": {"include_usage": True}}
+_WHOLE: Mapping[str, object] = {"stream": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,25 +70,41 @@ class _Reading:
 
 
 class Load:
-    """A client of one endpoint that remembers every outcome. `body`: what every request asks for besides."""
+    """A client of one endpoint that remembers every outcome. `body`: what every request asks for besides.
 
-    def __init__(self, client: ClientSession, endpoint: str, model: str, **body: object) -> None:
+    `mixed`: of each conversation every other answer is wanted in one piece; all are streamed without it. `longest`: a
+    conversation of so many messages goes on from its first turn, so that no model is ever asked to read too much.
+    """
+
+    def __init__(
+        self,
+        client: ClientSession,
+        endpoint: str,
+        model: str,
+        *,
+        mixed: bool = False,
+        longest: int | None = None,
+        **body: object,
+    ) -> None:
         self.client = client
         self.endpoint = endpoint
         self.model = model
+        self.mixed = mixed
+        self.longest = longest
         self.body = body
         self.outcomes: list[Outcome] = []
 
     async def turn(self, talk: Conversation, say: str = "go on", **body: object) -> Outcome:
-        """One streamed turn; the conversation grows by what was said and answered."""
+        """One turn; the conversation grows by what was said and answered."""
         clock = asyncio.get_running_loop().time
         messages = [*talk.messages, {"role": "user", "content": say if talk.turns else talk.opening}]
-        asked = {"model": self.model, "messages": messages, "stream": True, **self.body, **body}
+        how = _WHOLE if self.mixed and talk.turns % 2 else _STREAMED
+        asked = {"model": self.model, "messages": messages, **how, **self.body, **body}
         began, reading = clock(), _Reading()
-        await self._read(reading, {**asked, "stream_options": {"include_usage": True}}, talk)
+        await self._read(reading, asked, talk)
         text, prompt, cached = _said(bytes(reading.raw))
         if reading.whole:
-            talk.messages = [*messages, {"role": "assistant", "content": text}]
+            talk.messages = self._kept([*messages, {"role": "assistant", "content": text}])
         outcome = Outcome(
             session=talk.name,
             turn=talk.turns,
@@ -104,6 +122,9 @@ class Load:
         talk.turns += 1
         self.outcomes.append(outcome)
         return outcome
+
+    def _kept(self, messages: list[dict[str, str]]) -> list[dict[str, str]]:
+        return messages[:2] if self.longest is not None and len(messages) >= self.longest else messages
 
     async def rounds(self, talks: Iterable[Conversation], turns: int, pause: float = 0.0) -> list[Outcome]:
         """Every conversation at once, so many turns each; returns their outcomes."""
@@ -152,11 +173,13 @@ class Load:
 
 
 @asynccontextmanager
-async def load(endpoint: str, model: str, **body: object) -> AsyncIterator[Load]:
-    """A load client with as many connections as it has conversations; `body` is part of every request."""
+async def load(
+    endpoint: str, model: str, *, mixed: bool = False, longest: int | None = None, **body: object
+) -> AsyncIterator[Load]:
+    """A load client with as many connections as it has conversations; the rest is as `Load` has it."""
     timeout = ClientTimeout(total=_TURN_SECONDS)
     async with ClientSession(connector=TCPConnector(limit=0), timeout=timeout) as client:
-        yield Load(client, endpoint, model, **body)
+        yield Load(client, endpoint, model, mixed=mixed, longest=longest, **body)
 
 
 def conversations(count: int, prefix: str, words: int = 200, header: str = "x-session-id") -> list[Conversation]:
@@ -202,7 +225,9 @@ async def _receive(reading: _Reading, response: ClientResponse) -> None:
     async for chunk in response.content.iter_any():
         reading.first_byte = reading.first_byte or clock()
         reading.raw += chunk
-    reading.whole = response.status == 200 and bytes(reading.raw[-32:]).endswith(b"data: [DONE]\n\n")
+    streamed = response.content_type == "text/event-stream"
+    done = bytes(reading.raw[-32:]).endswith(b"data: [DONE]\n\n") if streamed else bool(reading.raw)
+    reading.whole = response.status == 200 and done
 
 
 def _end(reading: _Reading) -> End:
@@ -212,12 +237,16 @@ def _end(reading: _Reading) -> End:
 
 
 def _said(raw: bytes) -> tuple[str, int, int]:
+    """What was said, and of the prompt how many tokens there were and how many were cached."""
     text, prompt, cached = [], 0, 0
     for line in raw.split(b"\n"):
-        if not line.startswith(b"data: {") or not line.endswith(b"}"):
+        piece = line.removeprefix(b"data: ")
+        if not piece.startswith(b"{") or not piece.endswith(b"}"):
             continue
-        chunk = msgspec.json.decode(line[6:])
-        text += [choice["delta"].get("content") or "" for choice in chunk.get("choices", [])]
+        chunk = msgspec.json.decode(piece)
+        # A piece of a stream, or the whole of an answer.
+        spoken = [choice.get("delta") or choice.get("message") or {} for choice in chunk.get("choices", [])]
+        text += [one.get("content") or "" for one in spoken]
         if usage := chunk.get("usage"):
             # A real engine that found nothing in its cache gives no details.
             details = usage.get("prompt_tokens_details") or {}
