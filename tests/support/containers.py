@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -23,12 +25,50 @@ def killed(container: str) -> Iterator[None]:
         docker("start", container)
 
 
+def kill_nine(container: str) -> None:
+    """End every process in it at once, as a crash would; Docker starts it again by its restart policy."""
+    # Not `docker kill`: what somebody stopped by hand stays stopped.
+    os.kill(_init(container), signal.SIGKILL)
+
+
+@contextmanager
+def frozen(container: str) -> Iterator[None]:
+    """Nothing in it runs; its kernel still takes every packet. What was killed meanwhile is left alone."""
+    # Not `docker pause`: it needs a kernel's freezer, which not every machine gives.
+    pids = descendants(_init(container))
+    _signal(pids, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        _signal(pids, signal.SIGCONT)
+
+
+def _signal(pids: set[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
 def children(pid: int) -> set[int]:
     """The processes that a process has started and not yet buried."""
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+    # A child belongs to the thread that started it, and a thread may end while this looks.
+    found: set[int] = set()
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            found.update(map(int, path.read_text().split()))
+    return found
+
+
+def descendants(pid: int) -> set[int]:
+    """A process and everything below it."""
+    return {pid}.union(*map(descendants, children(pid)))
 
 
 def service(container: str) -> int:
     """The process that does a container's work: what its init started."""
-    (found,) = children(int(docker("inspect", "--format", "{{.State.Pid}}", container)))
+    (found,) = children(_init(container))
     return found
+
+
+def _init(container: str) -> int:
+    return int(docker("inspect", "--format", "{{.State.Pid}}", container))

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from tests.support.lab import Lab
+from tests.support.lab import Lab, Running
 
 SOONEST, LATEST = 0.8, 1.2  # of the interval, between two looks: not all engines are looked at at once
 
@@ -40,9 +40,9 @@ async def stuck(lab: Lab, engine: str) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def blackholed(lab: Lab, engine: str) -> AsyncIterator[None]:
+async def blackholed(stack: Running, engine: str) -> AsyncIterator[None]:
     """No packet reaches it or comes from it, on loopback, and nobody is told."""
-    port = str(urlsplit(lab.engines[engine]).port)
+    port = str(urlsplit(stack.engines[engine]).port)
     rules = [["-p", "tcp", way, port, "-j", "DROP"] for way in ("--dport", "--sport")]
     try:
         for rule in rules:
