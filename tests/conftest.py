@@ -24,7 +24,13 @@ STACK, PROCESSES = "stack", "processes"
 OF_STACK, ALONE = "tests/e2e/", "tests/molecule/"
 SCENARIO = "tests/molecule/test_scenarios.py::test_molecule_scenario_holds["
 # The stack is first looked at as it was brought up, then broken, and taken away at last.
-IN_ORDER = ("tests/e2e/test_demo.py", "", "tests/e2e/test_faults.py", "tests/e2e/test_removed.py")
+IN_ORDER = (
+    "tests/e2e/test_demo.py",
+    "",
+    "tests/e2e/test_faults.py",
+    "tests/e2e/test_engine_faults.py",
+    "tests/e2e/test_removed.py",
+)
 OF_PROCESSES = ("tests/edge/", "tests/integration/", "tests/chaos/", "tests/lab/", "tests/observe/")
 
 

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import uuid
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,12 +18,12 @@ from prometheus_client.parser import text_string_to_metric_families
 from demo import conversation, deployed, docker
 from demo.conversation import Turn
 from demo.deployed import Stack
+from tests.e2e.busy import EDGE, Busy, busy_stack
 from tests.support.docker_daemon import bringing_docker
 from tests.support.processes import ROOT, wait_until
 
 HEALTHY_SECONDS = 600.0
 DOCKER_STEP = "Install Docker and Compose ..."
-EDGE_METRICS = "http://127.0.0.1:8405/metrics"
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,13 @@ def demo(brought_up: Demo) -> Demo:
     wait_until(lambda: all(map(docker.healthy, services())), "every service is healthy", HEALTHY_SECONDS)
     wait_until(lambda: settled(brought_up.stack), "router and edge see everything up", HEALTHY_SECONDS)
     return brought_up
+
+
+@pytest.fixture
+async def busy(demo: Demo) -> AsyncIterator[Busy]:
+    """The stack with a load of short turns."""
+    async with busy_stack(demo.stack) as found:
+        yield found
 
 
 def wait_for_engine(container: str, url: str) -> None:
@@ -114,7 +121,7 @@ def settled(stack: Stack) -> bool:
 
 
 def _down() -> set[str]:
-    page = requests.get(EDGE_METRICS, timeout=5).text
+    page = requests.get(f"{EDGE}/metrics", timeout=5).text
     families = {family.name: family for family in text_string_to_metric_families(page)}
     status = [sample for sample in families["haproxy_server_status"].samples if sample.labels["state"] == "UP"]
     return {sample.labels["server"] for sample in status if sample.value != 1}

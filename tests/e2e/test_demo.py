@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,15 +14,12 @@ from urllib.parse import urlsplit
 import pytest
 import requests
 
-from demo import conversation
 from demo.deployed import Stack
 from tests.e2e.conftest import Demo
 from tests.support.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
-RUNNING = "vllm:num_requests_running"
-ABORT_SECONDS = 1.0
 # What may fire on a machine of tests, and says nothing of the stack. Every other alert must be quiet.
 EXCUSED = {
     "FirstTokenSlow": "two cores that build images and run host containers beside the engines promise no speed",
@@ -34,7 +28,6 @@ EXCUSED = {
     "ErrorBudgetBurningFast": "as EngineFlapping; fewer streams are cut on purpose than the alert needs, in one run",
     "ErrorBudgetBurningSlowly": "as ErrorBudgetBurningFast",
 }
-LONG_TOKENS = 3000
 # Engines start for longer than a model may be without one: what fires then is over a few evaluations later.
 QUIET_SECONDS = 120
 
@@ -125,14 +118,6 @@ def test_engines_are_reachable_from_this_machine_alone(demo: Demo) -> None:
     socket.create_connection((address, urlsplit(demo.stack.endpoint).port or 0), timeout=3).close()
 
 
-@pytest.mark.parametrize("stream", [True, False], ids=["streaming", "whole"])
-def test_engine_stops_working_when_the_client_hangs_up(demo: Demo, stream: bool) -> None:
-    """A client that goes away in the middle of an answer frees the engine within a second."""
-    with _long_request(demo.stack, stream):
-        wait_until(lambda: _running(demo.stack) == 1, "the engine works on the request", 30)
-    wait_until(lambda: _running(demo.stack) == 0, "the engine works on nothing", ABORT_SECONDS)
-
-
 def _targets(stack: Stack) -> dict[tuple[str, str], str]:
     answer = requests.get(f"{stack.prometheus}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
     return {(target["labels"]["service"], target["scrapeUrl"]): target["health"] for target in answer}
@@ -157,20 +142,3 @@ def _public_address() -> str:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         sock.connect(("192.0.2.1", 9))
         return str(sock.getsockname()[0])
-
-
-def _running(stack: Stack) -> float:
-    return sum(_total(engine.url, RUNNING) for engine in stack.engines)
-
-
-def _total(url: str, wanted: str) -> float:
-    return sum(value for name, value in conversation.samples(f"{url}/metrics") if name == wanted)
-
-
-@contextmanager
-def _long_request(stack: Stack, stream: bool) -> Iterator[None]:
-    """A request that keeps an engine busy far longer than the test looks; the connection is cut on leaving."""
-    wish = {"model": stack.model, "prompt": "Count.", "max_tokens": LONG_TOKENS, "ignore_eos": True, "stream": stream}
-    with closing(http.client.HTTPConnection(urlsplit(stack.endpoint).netloc)) as client:
-        client.request("POST", "/v1/completions", json.dumps(wish), {"content-type": "application/json"})
-        yield

@@ -1,76 +1,25 @@
-"""A real engine dies, router and edge read their files again under load: no turn is lost, and afterwards everything is
-as it was. Engines that die or hang under load are shown in tests/chaos.
+"""Router and edge read their files again under load, die and start again: no turn is lost, and afterwards everything is
+as it was. Engines that break are in test_engine_faults.py.
 """
 
 from __future__ import annotations
 
 import asyncio
-import uuid
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
 import yaml
-from aiohttp import ClientSession
 
 from demo import conversation
-from demo.paths import STACK_ROOT
-from tests.e2e.conftest import HEALTHY_SECONDS, Demo, settled
+from tests.e2e.busy import PAUSE_SECONDS, RELOADS, SESSIONS, SETTINGS, Busy
+from tests.e2e.conftest import Demo, settled
 from tests.support.containers import children, docker, killed, service
-from tests.support.lab import Running, put
-from tests.support.load import Conversation, Load, Outcome, conversations, homes, load
+from tests.support.lab import put
 from tests.support.processes import wait_until
 from tests.support.until import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
 
 EVENTS = "ironrack_router_events_total"
-SETTINGS = STACK_ROOT / "config" / "router" / "router.yml"
-RELOADS = "ironrack_router_config_reloads_total"
-# About four of each engine; a prompt and its answers stay far below what the tiny model can read.
-SESSIONS = 8
-SHORT = {"max_tokens": 16, "temperature": 0, "ignore_eos": True}
-PAUSE_SECONDS = 0.3
-
-
-@dataclass
-class Busy:
-    """The stack with conversations, and the engine that is home to each."""
-
-    stack: Running
-    load: Load
-    talks: list[Conversation]
-    home: dict[str, str]
-
-    def strayed(self) -> list[Outcome]:
-        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still."""
-        places = {session: {engine} for session, engine in self.home.items()}
-        for one in self.load.outcomes:
-            if one.reason in {"spill", "retry", "eject"}:
-                places[one.session].add(one.served_by)
-        return [one for one in self.load.outcomes if one.served_by not in places[one.session]]
-
-    def assert_nothing_failed(self) -> None:
-        """Every turn was answered whole."""
-        assert [one for one in self.load.outcomes if one.end != "ok"] == []
-
-
-@pytest.fixture
-async def busy(demo: Demo) -> AsyncIterator[Busy]:
-    """Sessions at home with every engine; no request is left when the test is over."""
-    engines = [{"name": engine.name, "url": engine.url} for engine in demo.stack.engines]
-    report = {
-        "endpoint": demo.stack.endpoint,
-        "model": demo.stack.model,
-        "engines": engines,
-        "routers": [{"name": "router", "admin_url": demo.stack.router}],
-    }
-    async with ClientSession() as client, load(demo.stack.endpoint, demo.stack.model, **SHORT) as asking:
-        talks = conversations(SESSIONS, f"f{uuid.uuid4().hex[:6]}", words=20)
-        home = homes(await asking.rounds(talks, 1))
-        found = Busy(Running(report, client), asking, talks, home)
-        yield found
-        await until(found.stack.idle, "no load is left at the router")
 
 
 async def test_router_takes_a_good_file_and_refuses_a_bad_one_under_load(busy: Busy) -> None:
@@ -124,19 +73,6 @@ def test_conversation_goes_on_without_the_router(demo: Demo) -> None:
     wait_until(lambda: settled(demo.stack), "the router decides again", 60)
     assert next(turns).reason != "fallback"
     wait_until(lambda: _events(demo) > 0, "the router hears again how requests end", 60)
-
-
-def test_conversation_leaves_a_dead_engine_and_comes_home(demo: Demo) -> None:
-    """The other engine serves the next turn; the first serves again once it is back."""
-    turns = demo.conversation()
-    home = next(turns).served_by
-    with killed(home):
-        away = [next(turns), next(turns)]
-        assert home not in {turn.served_by for turn in away}
-        assert {turn.served_by for turn in away} <= {engine.name for engine in demo.stack.engines}
-    wait_until(lambda: settled(demo.stack), f"{home} is back", HEALTHY_SECONDS)
-    back = next(turns)
-    assert (back.served_by, back.reason) == (home, "home")
 
 
 def test_services_start_again_in_the_same_containers(demo: Demo) -> None:
