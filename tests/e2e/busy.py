@@ -52,7 +52,8 @@ class Busy:
 
     def assert_nothing_failed(self) -> None:
         """Every turn was answered whole."""
-        assert [one for one in self.load.outcomes if one.end != "ok"] == []
+        failed = [one for one in self.load.outcomes if one.end != "ok"]
+        assert failed == [], failed
 
 
 @asynccontextmanager
