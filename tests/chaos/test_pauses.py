@@ -16,14 +16,15 @@ pytestmark = pytest.mark.lab
 # Every other timeout is as short as the stack takes it. What a client may take follows from the engine's.
 SHORT = ("request", "keep_alive", "connect", "pool_idle", "queue", "check_interval")
 TIMEOUTS = [*(f"{name}_seconds=1" for name in SHORT), "server_seconds=5"]
-ANSWER = {"max_tokens": 100, "ignore_eos": True}
+ANSWER_TOKENS = 100
 
 
 async def test_a_pausing_stream_outlives_all_other_timeouts_and_a_silent_one_is_cut(tmp_path: Path) -> None:
     """Two streams stop: one goes on when the edge has given up who came later and said nothing, one never does."""
     options = tuple(word for timeout in TIMEOUTS for word in ("--timeout", timeout))
     with started(tmp_path / "lab", 2, "--decode-seconds", "0.05", lab_options=options) as report:
-        async with ClientSession() as client, load(str(report["endpoint"]), str(report["model"]), **ANSWER) as asking:
+        turns = load(str(report["endpoint"]), str(report["model"]), max_tokens=ANSWER_TOKENS, ignore_eos=True)
+        async with ClientSession() as client, turns as asking:
             lab = Lab(tmp_path / "lab", report, client)
             await until(lab.all_ready, "every engine is ready", 30)
             async with asyncio.TaskGroup() as group:
