@@ -42,11 +42,14 @@ class Busy:
     talks: list[Conversation]
     home: dict[str, str]
 
-    def strayed(self) -> list[Outcome]:
-        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still."""
+    def strayed(self, *excused: str) -> list[Outcome]:
+        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still.
+
+        `excused`: reasons that count as one, too.
+        """
         places = {session: {engine} for session, engine in self.home.items()}
         for one in self.load.outcomes:
-            if one.reason in {"spill", "retry", "eject"}:
+            if one.reason in {"spill", "retry", "eject", *excused}:
                 places[one.session].add(one.served_by)
         return [one for one in self.load.outcomes if one.served_by not in places[one.session]]
 
