@@ -16,15 +16,14 @@ that may wait. One that is announced and never enters is dropped.
 
 import math
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
-from router.errors import QueueFull, Refused
-from router.parse import Ask
-from router.pick import Choice
+from router.errors import QueueFull
+from router.values import Ask, Place, PriorityClass, Reply, Ticket, Waiting
 from router.window import Window
+
+__all__ = ["Place", "PriorityClass", "Reply", "RoomSettings", "Ticket", "Waiting", "WaitingRoom"]
 
 ENTER_SECONDS = 2.0  # from the announcement to the edge's second question
 _QUANTUM = 1024  # tokens a tenant may send in its turn: a few small requests, or a part of a large one
@@ -32,20 +31,6 @@ _LEAST_CHARGE = 256  # tokens: a request that is cached whole still takes a plac
 _MOST_CHARGE = 262_144
 _MOST_DEBTS = 10_000
 _LONGEST_RETRY = 60
-
-# A line: the model, and the engine where only that one would do.
-Place = tuple[str, str]
-# What the one who waited is told: an engine, a refusal, or nothing, when deciding itself broke.
-Reply = Callable[["Waiting", "Ticket | Refused | None"], None]
-
-
-@dataclass(frozen=True, slots=True)
-class PriorityClass:
-    """Requests of one urgency. `weight`: share of what gets in; `priority`: what vLLM is told, lower goes first."""
-
-    name: str
-    weight: int = 1
-    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,28 +40,6 @@ class RoomSettings:
     capacity: int = 0
     seconds: float = 30.0
     classes: tuple[PriorityClass, ...] = (PriorityClass("default"),)
-
-
-class Ticket(msgspec.Struct, frozen=True, gc=False):
-    """One request let in: its engine, what vLLM is told of its urgency, and whether it may be tried again."""
-
-    choice: Choice
-    priority: int = 0
-    retries: bool = True
-
-
-class Waiting(msgspec.Struct, eq=False, gc=False):
-    """One request in the room. `since`: announced or entered, monotonic seconds; `reply` is set when it has entered.
-
-    `line`: where it stands. `request_id`: as the client knows it.
-    """
-
-    ask: Ask
-    line: Place
-    priority_class: str
-    since: float
-    request_id: str = ""
-    reply: Reply | None = None
 
 
 class WaitingRoom:

@@ -23,6 +23,7 @@ _NOTHING: Variables = {}
 _RESPONSE_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 Say = Callable[[Variables], None]
 Learn = Callable[[Ask, Request, str], None]
+Timed = Callable[[str, float], None]
 
 
 def _unheard(_: Variables) -> None:
@@ -43,6 +44,7 @@ class Answers:
 
     `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
     writes into its completion line whose request it was. `learn`: who is told of every request and its engine, if any.
+    `timed`: who is told of every request, by its lease, how many seconds its answer took, if any.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Answers:
         proxy: bool = True,
         decider: int | None = None,
         learn: Learn | None = None,
+        timed: Timed | None = None,
     ) -> None:
         self._settings = settings
         self._backends = backends
@@ -68,6 +71,7 @@ class Answers:
         self._proxy = proxy
         self._decider = decider
         self._learn = learn
+        self._timed = timed
 
     def configure(self, settings: ParseSettings, backends: Mapping[str, str], *, proxy: bool = True) -> None:
         """Take over new settings, for the next question on; the door is configured by itself."""
@@ -114,7 +118,10 @@ class Answers:
         except Refused as refused:
             return self._refusal(refused, request_id)
         finally:
-            self._tally.took(self._clock() - started)
+            took = self._clock() - started
+            self._tally.took(took)
+            if self._timed is not None:
+                self._timed(_lease(arguments), took)
 
     def _look_at_form(self, request: Request) -> None:
         """Of several fields the last one counts: who may not use every model is placed when all of them were seen."""

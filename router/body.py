@@ -7,12 +7,12 @@ stands. A body of which only the beginning is here needs its front alone.
 """
 
 import re
-from typing import NamedTuple
 
 import msgspec
 from msgspec import Raw
 
 from router.truncated import mended
+from router.values import Message
 
 _LONG = 4096  # octets: below this, reading everything costs less than looking for the ends
 _FRONT = 32_768  # octets before the prompt that are searched for it
@@ -32,19 +32,18 @@ Members = dict[str, Raw]
 _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
 
 
-class _Message(msgspec.Struct, gc=False):
-    role: str
+_MESSAGE = msgspec.json.Decoder(Message)
 
 
-_MESSAGE = msgspec.json.Decoder(_Message)
-
-
-class Body(NamedTuple):
+class Body:
     """The members by name; the octets of the one that holds the prompt, as far as they are here; whether it was cut."""
 
-    members: Members
-    prompt: memoryview
-    cut: bool
+    __slots__ = ("cut", "members", "prompt")
+
+    def __init__(self, members: Members, prompt: memoryview, *, cut: bool) -> None:
+        self.members = members
+        self.prompt = prompt
+        self.cut = cut
 
 
 def read_body(seen: bytes, size: int, buffer_bytes: int, holder: str, *, step_over: bool) -> Body:

@@ -132,7 +132,7 @@ class Fleet:
                 settles = False  # home is dear only because it came back a moment ago: a detour, too
             if not settles:
                 home = binding.home
-        self._leases.take(Lease(ask, engine, engine, choice.uncached_tokens, now, epoch, settles))
+        self._leases.take(Lease(ask, engine, choice.uncached_tokens, now, epoch, settles=settles))
         self._bindings.put(ask.key, Binding(home, beliefs), now)
         self._alone.used(ask)
         if ask.blocks and self._settings.index_enabled:

@@ -6,27 +6,29 @@ oldest is first. Ages are monotonic seconds: a clock that is set does not matter
 
 from collections import OrderedDict
 
-import msgspec
-
 from router.engine import Engine
-from router.parse import Ask
+from router.values import Ask
 
 
-class Lease(msgspec.Struct, gc=False):
+class Lease:
     """One request's hold. `chosen`: where the decision sent it; `holder`: where its load is counted now.
 
     `epoch`: the life of `chosen`'s cache that the decision counted on. `taken_at`: monotonic seconds.
     `settles`: the decision made `chosen` the session's home.
     """
 
-    ask: Ask
-    chosen: Engine
-    holder: Engine
-    uncached_tokens: int
-    taken_at: float
-    epoch: int = 0
-    settles: bool = False
-    begun: bool = False
+    __slots__ = ("ask", "begun", "chosen", "epoch", "holder", "settles", "taken_at", "uncached_tokens")
+
+    def __init__(
+        self, ask: Ask, chosen: Engine, uncached_tokens: int, taken_at: float, epoch: int, *, settles: bool
+    ) -> None:
+        self.ask = ask
+        self.chosen = self.holder = chosen
+        self.uncached_tokens = uncached_tokens
+        self.taken_at = taken_at
+        self.epoch = epoch
+        self.settles = settles
+        self.begun = False
 
 
 _MOST_ENDED = 10_000

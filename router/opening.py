@@ -9,6 +9,8 @@ from typing import Any
 
 import msgspec
 
+from router.values import Turn
+
 _NEAR = 16_384  # octets
 _MOST_TRIES = 4
 _MOST_MESSAGES = 16
@@ -19,12 +21,7 @@ _OPEN, _CLOSE = ord("{"), ord("}")
 _DEPTHS = {_OPEN: 1, ord("["): 1, _CLOSE: -1, ord("]"): -1}
 
 
-class _Turn(msgspec.Struct, gc=False):
-    role: Any = None
-    content: Any = None
-
-
-_Turns = list[_Turn]
+_Turns = list[Turn]
 _TURNS = msgspec.json.Decoder(_Turns)
 
 

@@ -5,8 +5,6 @@ began with. Ids that change with every request are never a name. Names count wit
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
@@ -18,9 +16,10 @@ from router.body import Body, Members, read_body
 from router.errors import NeedsProxy, Refused, shown
 from router.multipart import read_model
 from router.opening import opening
-from router.prompt import FORMS, PATHS, Api, Prompt, is_text, read_prompt
+from router.prompt import FORMS, PATHS, Api, is_text, read_prompt
 from router.session import Whose, chained, first_named, key, lengths_first, named, octets, response_key, seed, stick
 from router.truncated import mend
+from router.values import Ask, ParseSettings, Prompt, Request
 
 __all__ = ["Ask", "ParseSettings", "Request", "parse", "response_key"]
 
@@ -34,70 +33,6 @@ _MOST_TRIES = 64
 _FOUND = {"array": "a list", "str": "a text", "bool": "true or false", "null": "null"}
 _DECODER = msgspec.json.Decoder()
 _RESPONSES, _PREVIOUS = "/v1/responses", ("previous_response_id",)
-_NO_NAMES: Mapping[str, str] = {}
-_NO_RATIOS: Mapping[str, float] = {}
-
-
-class Request(msgspec.Struct, frozen=True, gc=False):
-    """What the edge saw. `size`: the body's whole length in bytes; `body`: as much of it as was buffered.
-
-    `id`: a name that no other request has; the client's own request id may come many times.
-    `session` and `source`: value and name of the session header, both empty when there was none.
-    """
-
-    id: str
-    method: str
-    path: str
-    content_type: str
-    session: str
-    source: str
-    tenant: str
-    size: int
-    body: bytes
-    priority_class: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ParseSettings:
-    """Served models, body fields that name a session (dotted paths, first found wins), and sizes.
-
-    `buffer_bytes`: the edge's buffer, the most of a body that is ever seen. `names`: public name → model, for the
-    adapters and aliases that may be asked for. `ratios`: what was learnt of a model's octets per token; may change at
-    any time, `characters_per_token` counts for models that are not in it.
-    """
-
-    models: tuple[str, ...]
-    fields: tuple[str, ...] = ()
-    characters_per_token: float = 4.0
-    buffer_bytes: int = 131072
-    names: Mapping[str, str] = field(default_factory=lambda: _NO_NAMES)
-    ratios: Mapping[str, float] = field(default_factory=lambda: _NO_RATIOS)
-
-
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A request as the decision sees it.
-
-    `key`: the session within tenant and model, unsigned 64 bits. `stick`: the same session as the edge
-    hashes it for its own tables, a signed decimal. `source`: what the key was made of: the header's name, the
-    field's path, `fingerprint` or `prefix`. `prompt_tokens` is an estimate.
-    `blocks`: chained hashes of the prompt's beginning, block by block; `ends`: the estimated tokens up to each
-    block's end. `adapter`: the name asked for where that is an adapter or an alias of `model`. `previous`: the key of
-    the stored response this one continues, 0 for none.
-    """
-
-    id: str
-    model: str
-    key: int
-    stick: str
-    source: str
-    tenant: str
-    prompt_tokens: int
-    stream: bool
-    blocks: tuple[int, ...] = ()
-    ends: tuple[int, ...] = ()
-    adapter: str = ""
-    previous: int = 0
-    priority_class: str = ""
 
 
 def parse(request: Request, settings: ParseSettings) -> Ask:

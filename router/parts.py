@@ -174,8 +174,7 @@ class Parts:
         )
 
     def _make_answers(self, wanted: Wanted) -> Answers:
-        make = self.export.answers if self.export else Answers
-        return make(
+        return Answers(
             settings=wanted.parse,
             backends=wanted.backends,
             fleet=self.fleet,
@@ -186,6 +185,7 @@ class Parts:
             proxy=bool(wanted.settings.listen.proxy),
             decider=wanted.settings.decider.index if wanted.settings.decider.of > 1 else None,
             learn=self.caches.learner.offer if self.caches else None,
+            timed=self.export.traces.timed if self.export else None,
         )
 
     def _make_caches(self) -> "Caches":

@@ -13,88 +13,30 @@ costs more than one prefill. What continues a stored response goes to the engine
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
-import msgspec
 import xxhash
 
 from router.errors import NoEngine, Saturated
-from router.parse import Ask
+from router.values import Ask, Belief, Binding, Choice, EngineView, Rule, Why
+
+__all__ = [
+    "Belief",
+    "Binding",
+    "Choice",
+    "EngineView",
+    "Rule",
+    "Why",
+    "cost",
+    "pick",
+    "rendezvous",
+    "uncached",
+    "weight",
+]
 
 _KV_FULL = 0.99
 _UINT64 = (1 << 64) - 1
 _NOTHING: Mapping[str, int] = {}
 _STEPS = 100.0  # to a second: prices in the same step are one price, and who has fewer in flight goes first
-
-
-class Why(StrEnum):
-    """The reason a request went where it went; the edge adds `fallback` and `retry` for its own choices."""
-
-    HOME = "home"
-    NEW = "new"
-    SPILL = "spill"
-    DRAIN = "drain"
-    EJECT = "eject"
-    FALLBACK = "fallback"
-    RETRY = "retry"
-
-
-class EngineView(msgspec.Struct, frozen=True, gc=False):
-    """One engine as a decision sees it.
-
-    `uncached_in_flight`: prefill tokens sent there whose first byte has not come. `in_flight`: requests.
-    `kv_usage`: share of its KV cache in use, 0…1. `epoch` counts the lives of its cache.
-    `available`: may be given work as far as its health goes; `draining`: an operator wants it empty.
-    `full`: it is at its admission cap.
-    """
-
-    name: str
-    uncached_in_flight: int
-    in_flight: int
-    prefill_tokens_per_second: float
-    kv_usage: float = 0.0
-    available: bool = True
-    draining: bool = False
-    epoch: int = 0
-    full: bool = False
-
-
-class Belief(msgspec.Struct, frozen=True, gc=False):
-    """What one engine is believed to hold of a session: the first `tokens` of its prompt, in cache life `epoch`."""
-
-    engine: str
-    epoch: int
-    tokens: int
-
-
-class Binding(msgspec.Struct, frozen=True, gc=False):
-    """A session's home and what engines are believed to hold of it.
-
-    `strict`: the home keeps what the request cannot do without, such as the response it continues.
-    """
-
-    home: str
-    beliefs: tuple[Belief, ...] = ()
-    strict: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """The routing rule's two numbers: `gate_seconds`, and `kv_weight` in seconds."""
-
-    gate_seconds: float = 0.25
-    kv_weight: float = 0.05
-
-
-class Choice(msgspec.Struct, frozen=True, gc=False):
-    """The engine, why, what it must still compute, its price in seconds; `rebind`: it becomes the home."""
-
-    engine: str
-    why: Why
-    uncached_tokens: int
-    cost_seconds: float
-    rebind: bool
 
 
 def pick(

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from router.errors import Refused
+from router.values import Prompt
 
 _IMAGE_TOKENS = 1024
 _HEAD_CHARACTERS = 4096
@@ -29,19 +30,6 @@ _STRIDES = (31, 67, 127, 257, 521, 1031, 2053, 4099, 1 << 20)  # primes: a text 
 _ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
 _PAIRS = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
 _TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
-
-
-class Prompt(msgspec.Struct, frozen=True, gc=False):
-    """`opening`: how the conversation began, text by text. `edge_opening`: the same as the edge can see it.
-
-    The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count); what is
-    read before it, system and tools, is not among them.
-    """
-
-    opening: list[bytes]
-    edge_opening: bytes
-    characters: int
-    tokens: int
 
 
 class Api(NamedTuple):

@@ -12,8 +12,6 @@ later never do; both kinds of peer may pipeline questions on one connection.
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import msgspec
-
 from router.spop_wire import (
     ABORT,
     AGENT_HELLO,
@@ -51,12 +49,15 @@ class Limits:
     payload: int = 524_288
 
 
-class Notify(msgspec.Struct, frozen=True, gc=False):
+class Notify:
     """One question: `messages` maps a message's name to its arguments. Strings keep odd octets as surrogates."""
 
-    stream: int
-    frame: int
-    messages: dict[str, dict[str, Value]]
+    __slots__ = ("frame", "messages", "stream")
+
+    def __init__(self, stream: int, frame: int, messages: dict[str, dict[str, Value]]) -> None:
+        self.stream = stream
+        self.frame = frame
+        self.messages = messages
 
 
 class Agent:

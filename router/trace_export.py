@@ -9,7 +9,7 @@ import logging
 import socket
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
 import requests
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -24,7 +24,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 from router.metrics import PREFIX
-from router.traces import Traced, TracedAnswers, Traces
+from router.traces import Traced, Traces
 
 logger = logging.getLogger(__name__)
 
@@ -47,10 +47,6 @@ class TraceExport:
         self._edge, self._router = _resource("ironrack-edge"), _resource("ironrack-router")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="traces", daemon=True)
-
-    def answers(self, **parts: Any) -> TracedAnswers:
-        """Answers whose time is taken, made of the `parts` of others."""
-        return TracedAnswers(self.traces, **parts)
 
     def metrics(self) -> "TraceMetrics":
         """What Prometheus is told of this."""

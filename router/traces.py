@@ -10,20 +10,16 @@ client has begun a trace, and draws otherwise. Names of spans need no luck eithe
 
 import time
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
-from typing import Any
 
 import msgspec
 
 from router.account import Event
-from router.answer import Answers, Say, Variables
 from router.joined import Decided
-from router.spop import Notify, Value
 
 _NANOSECONDS = 1_000
+_wall_clock = time.time_ns  # a span tells when it was; nothing is decided by it
 _HEX = frozenset("0123456789abcdef")
 _PENDING = 100_000  # decisions whose request is not over
-_wall_clock = time.time_ns  # a span tells when it was; nothing is decided by it
 
 
 class Deciding(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +88,11 @@ class Traces:
     def __len__(self) -> int:
         return len(self._over)
 
+    def timed(self, lease: str, seconds: float) -> None:
+        """Remember that a question about a request has been answered just now, which took so many seconds."""
+        took = round(seconds * 1e9)
+        self.decided(lease, _wall_clock() - took, took)
+
     def decided(self, lease: str, began: int, took: int) -> None:
         """Remember when the question about a request came (Unix ns) and how long its answer took (ns)."""
         if len(self._deciding) >= _PENDING:
@@ -117,31 +118,6 @@ class Traces:
             except IndexError:
                 break
         return found
-
-
-class TracedAnswers(Answers):
-    """Answers that are timed."""
-
-    def __init__(self, traces: Traces, wall: Callable[[], int] = _wall_clock, **parts: Any) -> None:
-        super().__init__(**parts)
-        self._traces = traces
-        self._wall = wall
-
-    def answer(self, question: Notify, now: float, *reply: Say) -> Variables | None:
-        """Answer as without traces, and remember when and how long."""
-        asked = question.messages.get("ask")
-        if asked is None:
-            return super().answer(question, now, *reply)
-        began, started = self._wall(), time.perf_counter_ns()
-        try:
-            return super().answer(question, now, *reply)
-        finally:
-            self._traces.decided(_lease(asked), began, time.perf_counter_ns() - started)
-
-
-def _lease(asked: Mapping[str, Value]) -> str:
-    value = asked.get("lease")
-    return value if isinstance(value, str) else value.decode("ascii", "replace") if isinstance(value, bytes) else ""
 
 
 def _whole(event: Event) -> bool:

@@ -6,10 +6,9 @@ from router.admission import ENTER_SECONDS, PriorityClass, RoomSettings, Ticket,
 from router.door import Door, DoorSettings
 from router.errors import ModelNotAllowed, NoEngine, QueueFull, QueueTimeout, Refused, Saturated, TokensSpent
 from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
-from router.joined import Recent
+from router.joined import Decided, Recent
 from router.metrics import Tally
 from router.parse import Ask, response_key
-from router.pick import Choice
 from router.tenants import TenantSettings
 
 CLASSES = (PriorityClass("normal"), PriorityClass("urgent", 8, -5), PriorityClass("batch", 1, 5))
@@ -20,15 +19,18 @@ TENANTS = (
 )
 
 
-class Brittle(Fleet):
-    """A fleet with a fault: it cannot give `bad` an engine."""
+class Brittle(Recent):
+    """Decisions with a fault: that of `bad` breaks after its engine was chosen."""
 
-    def decide(self, ask: Ask, now: float) -> Choice:
-        choice = super().decide(ask, now)
-        if ask.id == "bad":
-            self.finished(Outcome(ask.id, "", 0), now)
+    def __init__(self, fleet: Fleet) -> None:
+        super().__init__(100)
+        self.fleet = fleet
+
+    def add(self, request_id: str, decided: Decided) -> None:
+        if request_id == "bad":
+            self.fleet.finished(Outcome(request_id, "", 0), 1.0)
             raise RuntimeError("a fault")
-        return choice
+        super().add(request_id, decided)
 
 
 class House:
@@ -36,13 +38,13 @@ class House:
 
     def __init__(self, engines: str = "a", capacity: int = 10, most: int = 1) -> None:
         names = tuple(EngineSettings(name, f"http://127.0.0.1:{at}", "tiny") for at, name in enumerate(engines, 1))
-        self.fleet = Brittle(FleetSettings(names, max_requests=most), 0.0)
+        self.fleet = Fleet(FleetSettings(names, max_requests=most), 0.0)
         for engine in names:
             self.fleet.probe(engine.name, Probe(ok=True), 0.0)
         self.tally = Tally(engines, ["x"], ["tiny"], ["counted"], [each.name for each in CLASSES])
         room = RoomSettings(capacity, 30.0, CLASSES)
         settings = DoorSettings(room, TENANTS, 0.2, dict.fromkeys(engines, "tiny"))
-        self.door = Door(self.fleet, self.tally, Recent(100), settings, 0.0)
+        self.door = Door(self.fleet, self.tally, Brittle(self.fleet), settings, 0.0)
         self.answers: dict[str, Ticket | Refused | None] = {}
         self.order: list[str] = []
 

@@ -91,6 +91,10 @@ def fragmented(asked: Mapping[str, Mapping[str, Value]], pieces: int, stream: in
     return [write_frame(kind, stream, 1, part, flag) for kind, part, flag in zip(kinds, parts, flags, strict=True)]
 
 
+def parts(question: Notify) -> tuple[int, int, dict[str, dict[str, Value]]]:
+    return question.stream, question.frame, question.messages
+
+
 # ------------------------------------------------------------------------------------------------------ octets
 
 
@@ -193,7 +197,7 @@ def test_notify_is_read_whole_and_acknowledged_under_its_ids(
     """A question comes out as it was asked; its answer carries the same stream and frame."""
     agent = greeted()
     [question] = agent.receive(write_frame(NOTIFY, stream, frame, payload_of(asked)))
-    assert question == Notify(stream, frame, asked)
+    assert parts(question) == (stream, frame, asked)
     agent.acknowledge(question, {"server": "engine-a", "status": 503})
     [(kind, *ids, payload)] = frames(agent.pending())
     assert (kind, ids) == (ACK, [stream, frame])
@@ -213,7 +217,7 @@ def test_fragments_make_the_question_they_were_cut_from(body: bytes, pieces: int
     agent = greeted()
     asked: dict[str, dict[str, Value]] = {"ask": {"id": "x", "body": body}}
     heard = [question for octets in fragmented(asked, pieces) for question in agent.receive(octets)]
-    assert heard == [Notify(7, 1, asked)]
+    assert [parts(question) for question in heard] == [(7, 1, asked)]
 
 
 @given(st.lists(st.integers(1, 200), max_size=40))
@@ -228,7 +232,7 @@ def test_chunked_feeding_equals_feeding_whole(cuts: list[int]) -> None:
         heard += chunked.receive(octets[:cut])
         octets = octets[cut:]
     heard += chunked.receive(octets)
-    assert heard == expected
+    assert [parts(question) for question in heard] == [parts(question) for question in expected]
     assert chunked.pending() == whole.pending()
 
 

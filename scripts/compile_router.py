@@ -1,0 +1,78 @@
+"""Compile the router's deciding modules with mypyc, for its image and for whoever measures what runs there.
+
+usage: compile_router.py FOLDER
+
+Puts a copy of the package `router` into FOLDER: every module as source, and beside those on a request's way the compiled
+one, which Python prefers. Needs the dependency group `compile`, a C compiler and Python's headers. See
+docs/adr/0026-compiled-decisions.md for what may be compiled and how that is kept true.
+"""
+
+import os
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from mypyc.build import mypycify
+from setuptools import Distribution
+
+ROOT = Path(__file__).resolve().parent.parent
+# On a request's way, or called from there in turn. Without I/O all of them; none declares a struct of msgspec, whose
+# keywords mypyc does not pass on.
+MODULES = (
+    "account",
+    "admission",
+    "alone",
+    "answer",
+    "bindings",
+    "blame",
+    "blocks",
+    "body",
+    "door",
+    "engine",
+    "fleet",
+    "inert",
+    "kv_caches",
+    "kv_index",
+    "leases",
+    "liveness",
+    "multipart",
+    "opening",
+    "parse",
+    "pick",
+    "prefix",
+    "prompt",
+    "rate",
+    "ratios",
+    "retries",
+    "session",
+    "spop",
+    "spop_wire",
+    "tally",
+    "tenants",
+    "tidy",
+    "truncated",
+    "window",
+)
+
+
+def compile_into(folder: Path) -> None:
+    """Copy and compile. Raises SystemExit with mypy's or the compiler's words where that fails."""
+    shutil.copytree(ROOT / "router", folder / "router", ignore=shutil.ignore_patterns("__pycache__", "Dockerfile"))
+    os.chdir(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        sources = [f"router/{name}.py" for name in MODULES]
+        extensions = mypycify([f"--cache-dir={scratch}/mypy", *sources], debug_level="0", target_dir=scratch)
+        command = Distribution({"name": "router", "packages": [], "ext_modules": extensions}).get_command_obj(
+            "build_ext"
+        )
+        command.inplace = True
+        command.build_temp = scratch
+        command.ensure_finalized()
+        command.run()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
+    compile_into(Path(sys.argv[1]).resolve())
