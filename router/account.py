@@ -7,6 +7,7 @@ repeated or garbage; none of that raises, and garbage is counted.
 import logging
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 import msgspec
 
@@ -20,12 +21,15 @@ __all__ = ["CARRIER", "Accounts", "Ended", "Event", "Framing", "Journal", "Line"
 
 logger = logging.getLogger(__name__)
 
-LONGEST_LINE = 65_536  # octets
-CARRIER = "router-proxy"  # the edge's backend of requests that the router carries: it has ended them itself
-_LENGTH_DIGITS = 6
-_PENDING_OCTETS = 4_194_304  # of log lines that stdout has not taken
-_HEADERS, _TEXT, _CHUNK = 600, 4, 230  # octets: of headers, of a token in a text, of a token in a stream
-_SPEECH, _SPOKEN = "/v1/audio/speech", 960  # 24 kHz, 16 bits, fifty decoder steps a second
+LONGEST_LINE: Final = 65_536  # octets
+CARRIER: Final = "router-proxy"  # the edge's backend of requests that the router carries: it has ended them itself
+_LENGTH_DIGITS: Final = 6
+_PENDING_OCTETS: Final = 4_194_304  # of log lines that stdout has not taken
+_HEADERS: Final = 600  # octets: of headers, of a token in a text, of a token in a stream
+_TEXT: Final = 4
+_CHUNK: Final = 230
+_SPEECH: Final = "/v1/audio/speech"  # 24 kHz, 16 bits, fifty decoder steps a second
+_SPOKEN: Final = 960
 
 
 Ended = Callable[[Event, str, Decided | None], None]

@@ -18,6 +18,7 @@ import math
 from collections import Counter, OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from router.errors import QueueFull
 from router.values import Ask, Place, PriorityClass, Reply, Ticket, Waiting
@@ -25,12 +26,12 @@ from router.window import Window
 
 __all__ = ["Place", "PriorityClass", "Reply", "RoomSettings", "Ticket", "Waiting", "WaitingRoom"]
 
-ENTER_SECONDS = 2.0  # from the announcement to the edge's second question
-_QUANTUM = 1024  # tokens a tenant may send in its turn: a few small requests, or a part of a large one
-_LEAST_CHARGE = 256  # tokens: a request that is cached whole still takes a place
-_MOST_CHARGE = 262_144
-_MOST_DEBTS = 10_000
-_LONGEST_RETRY = 60
+ENTER_SECONDS: Final = 2.0  # from the announcement to the edge's second question
+_QUANTUM: Final = 1024  # tokens a tenant may send in its turn: a few small requests, or a part of a large one
+_LEAST_CHARGE: Final = 256  # tokens: a request that is cached whole still takes a place
+_MOST_CHARGE: Final = 262_144
+_MOST_DEBTS: Final = 10_000
+_LONGEST_RETRY: Final = 60
 
 
 @dataclass(frozen=True, slots=True)

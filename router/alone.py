@@ -7,14 +7,15 @@ Empty as long as the router answers, so it costs a decision next to nothing.
 
 from collections import OrderedDict
 from collections.abc import Mapping
+from typing import Final
 
 from router.bindings import with_belief
 from router.engine import Engine
 from router.parse import Ask
 from router.pick import Belief, Binding
 
-_EXPIRED_PER_CALL = 10_000
-_NOTHING = (None, 0.0)
+_EXPIRED_PER_CALL: Final = 10_000
+_NOTHING: Final = (None, 0.0)
 _Session = tuple[str, str]  # model, and the session as the edge names it
 
 

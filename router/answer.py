@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from router.admission import Ticket, Waiting
 from router.door import Door, DoorSettings
@@ -18,9 +19,9 @@ logger = logging.getLogger(__name__)
 
 Variables = dict[str, Value]
 Reply = Callable[[Variables], None]
-_NOTHING: Variables = {}
+_NOTHING: Final[Variables] = {}
 # How an answer of the Responses API begins, whole or streamed: the first id in it is the one it is stored under.
-_RESPONSE_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
+_RESPONSE_ID: Final = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_-]{1,128})"')
 Say = Callable[[Variables], None]
 Learn = Callable[[Ask, Request, str], None]
 Timed = Callable[[str, float], None]

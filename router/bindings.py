@@ -1,11 +1,12 @@
 """Bindings: each session's home and what engines are believed to hold of it. Bounded: oldest use first out."""
 
 from collections import OrderedDict
+from typing import Final
 
 from router.pick import Belief, Binding
 
-_MOST_BELIEFS = 4
-_EXPIRED_PER_CALL = 10_000
+_MOST_BELIEFS: Final = 4
+_EXPIRED_PER_CALL: Final = 10_000
 
 
 class Bindings:

@@ -7,9 +7,10 @@ engine that fails whatever it is given.
 """
 
 from collections import OrderedDict
+from typing import Final
 
-_CAPACITY = 10_000
-_SEVERAL = ""
+_CAPACITY: Final = 10_000
+_SEVERAL: Final = ""
 
 
 class Blame:

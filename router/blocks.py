@@ -8,13 +8,14 @@ octets, less than a block, have no hash: what comes after them changes with the 
 from bisect import bisect_left
 from functools import lru_cache
 from itertools import accumulate
+from typing import Final
 
 from xxhash import xxh3_64_intdigest
 
-_SIZES = [512] * 4 + [1024] * 6 + [2048] * 8 + [4096] * 38  # octets: 176 KiB in 56 blocks
-_UPTO = tuple(accumulate(_SIZES))
-_PARTS = tuple(slice(end - size, end) for end, size in zip(_UPTO, _SIZES, strict=True))
-_FIRST = 256  # octets before the prompt that make a block of their own
+_SIZES: Final = [512] * 4 + [1024] * 6 + [2048] * 8 + [4096] * 38  # octets: 176 KiB in 56 blocks
+_UPTO: Final = tuple(accumulate(_SIZES))
+_PARTS: Final = tuple(slice(end - size, end) for end, size in zip(_UPTO, _SIZES, strict=True))
+_FIRST: Final = 256  # octets before the prompt that make a block of their own
 
 
 def chain(prompt: memoryview, seed: int, before: int) -> tuple[int, ...]:

@@ -7,6 +7,7 @@ stands. A body of which only the beginning is here needs its front alone.
 """
 
 import re
+from typing import Final
 
 import msgspec
 from msgspec import Raw
@@ -14,25 +15,26 @@ from msgspec import Raw
 from router.truncated import mended
 from router.values import Message
 
-_LONG = 4096  # octets: below this, reading everything costs less than looking for the ends
-_FRONT = 32_768  # octets before the prompt that are searched for it
-_BACK = 49_152  # octets after the prompt that are searched for its end
-_TAIL = 2_048  # … where no member's name tells
-_LAST_MESSAGE = 8_192
-_MOST_TRIES = 8
-_FULL = 0.75  # of the buffer: the rest may hold headers and the edge's reserve
-_SPACE = b" \t\r\n"
-_MODEL = b'"model"'
-_MOST_SPACE = 64
-_BETWEEN = re.compile(rb"[\"\]]\s*(\}\s*\])\s*,\s*\Z")  # a message ends in a text or a list, a tool in an object
-_LIST, _QUOTE = b'["'
-_NOTHING = memoryview(b"")
+_LONG: Final = 4096  # octets: below this, reading everything costs less than looking for the ends
+_FRONT: Final = 32_768  # octets before the prompt that are searched for it
+_BACK: Final = 49_152  # octets after the prompt that are searched for its end
+_TAIL: Final = 2_048  # … where no member's name tells
+_LAST_MESSAGE: Final = 8_192
+_MOST_TRIES: Final = 8
+_FULL: Final = 0.75  # of the buffer: the rest may hold headers and the edge's reserve
+_SPACE: Final = b" \t\r\n"
+_MODEL: Final = b'"model"'
+_MOST_SPACE: Final = 64
+_BETWEEN: Final = re.compile(rb"[\"\]]\s*(\}\s*\])\s*,\s*\Z")  # a message ends in a text or a list, a tool in an object
+_LIST: Final = ord("[")
+_QUOTE: Final = ord('"')
+_NOTHING: Final = memoryview(b"")
 
 Members = dict[str, Raw]
 _MEMBERS: msgspec.json.Decoder[Members] = msgspec.json.Decoder(Members)
 
 
-_MESSAGE = msgspec.json.Decoder(Message)
+_MESSAGE: Final = msgspec.json.Decoder(Message)
 
 
 class Body:

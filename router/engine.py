@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Iterable
+from typing import Final
 
 from router.fleet_settings import EngineSettings, EngineSnapshot, FleetSettings
 from router.liveness import Liveness, Probe, State
@@ -10,10 +11,10 @@ from router.pick import EngineView
 from router.rate import PrefillRate
 from router.ratios import Ledger
 
-DEFAULT_CACHE_TOKENS = 100_000
-_EDGE_COUNTS_FOR = 3.0  # seconds
-_LONGEST_WAIT = 60  # seconds
-_SLOWEST_START = 0.2  # of the work
+DEFAULT_CACHE_TOKENS: Final = 100_000
+_EDGE_COUNTS_FOR: Final = 3.0  # seconds
+_LONGEST_WAIT: Final = 60  # seconds
+_SLOWEST_START: Final = 0.2  # of the work
 
 __all__ = ["DEFAULT_CACHE_TOKENS", "Engine", "EngineSettings", "EngineSnapshot", "Group", "by_model", "kept_or_new"]
 

@@ -26,6 +26,7 @@ Rules:
 import math
 from collections import deque
 from collections.abc import Mapping
+from typing import Final
 
 from router.alone import Alone, joined
 from router.bindings import Bindings, with_belief
@@ -54,9 +55,9 @@ __all__ = [
     "State",
 ]
 
-_MOST_EJECTED = 1000  # names that nobody has asked for yet
-_UNSEEN_AFTER = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
-_OPERATOR = "operator"
+_MOST_EJECTED: Final = 1000  # names that nobody has asked for yet
+_UNSEEN_AFTER: Final = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
+_OPERATOR: Final = "operator"
 
 
 class Fleet:
@@ -394,7 +395,8 @@ class Fleet:
             self._bindings.move(ask.key, lease.chosen.name, engine.name)
 
 
-_GOOD, _READY = Verdict.GOOD, State.READY  # read at every request
-_SPILL = Why.SPILL
-_NOBODY = Group()
-_CLEAN_END = "--"
+_GOOD: Final = Verdict.GOOD  # read at every request
+_READY: Final = State.READY
+_SPILL: Final = Why.SPILL
+_NOBODY: Final = Group()
+_CLEAN_END: Final = "--"

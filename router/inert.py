@@ -1,7 +1,9 @@
 """Whether affinity does anything: sessions that nobody can recognise are balanced, never kept. Pure."""
 
-_DECISIONS = 200
-_UNNAMED = frozenset({"fingerprint", "prefix"})
+from typing import Final
+
+_DECISIONS: Final = 200
+_UNNAMED: Final = frozenset({"fingerprint", "prefix"})
 
 
 class Inert:

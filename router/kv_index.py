@@ -13,21 +13,22 @@ then the tokens may be others than the engine computes, and the approximate inde
 from array import array
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 from xxhash import xxh3_64_intdigest
 
 from router.kv_wire import AllBlocksCleared, BlockRemoved, BlockStored, Event, Hash
 
-_MOST_PROMPT_BLOCKS = 131_072
-_MOST_BLOCKS = 262_144  # of one engine, which is rarely more than its cache: bounds what a lost removal can leave
-_MOST_EXPECTED = 1024
-_EXPECTED_SECONDS = 10.0  # a prompt that was just sent somewhere is computed there by then, or will wait long anyway
-_MOST_GROUPS = 1024
-_TOKEN_OCTETS = 4
-_NEAR, _FAR = 1, 2  # in the device's memory; anywhere else that the engine fetches it from
-_NEAR_NAMES = {None, "GPU"}
+_MOST_PROMPT_BLOCKS: Final = 131_072
+_MOST_BLOCKS: Final = 262_144  # of one engine, rarely more than its cache: bounds what a lost removal can leave
+_MOST_EXPECTED: Final = 1024
+_EXPECTED_SECONDS: Final = 10.0  # a prompt just sent somewhere is computed there by then, or will wait long anyway
+_MOST_GROUPS: Final = 1024
+_TOKEN_OCTETS: Final = 4
+_NEAR: Final = 1  # in the device's memory; anywhere else that the engine fetches it from
+_FAR: Final = 2
+_NEAR_NAMES: Final = {None, "GPU"}
 
 
 class _Cache:

@@ -5,6 +5,7 @@ oldest is first. Ages are monotonic seconds: a clock that is set does not matter
 """
 
 from collections import OrderedDict
+from typing import Final
 
 from router.engine import Engine
 from router.values import Ask
@@ -31,8 +32,8 @@ class Lease:
         self.begun = False
 
 
-_MOST_ENDED = 10_000
-_RECONCILED_AFTER = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
+_MOST_ENDED: Final = 10_000
+_RECONCILED_AFTER: Final = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
 
 
 class Leases:

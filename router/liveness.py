@@ -9,8 +9,9 @@ nothing.
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
 
-_MAX_DOUBLINGS = 16
+_MAX_DOUBLINGS: Final = 16
 
 
 class State(StrEnum):
@@ -34,7 +35,9 @@ class EjectReason(StrEnum):
 
 
 # Looking a member up in its class costs more than the rest of a view; these are read at every decision.
-_READY, _SUSPECT, _PROBING = State.READY, State.SUSPECT, State.PROBING
+_READY: Final = State.READY
+_SUSPECT: Final = State.SUSPECT
+_PROBING: Final = State.PROBING
 
 
 @dataclass(frozen=True, slots=True)

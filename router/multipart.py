@@ -5,14 +5,15 @@ Source of the shapes: RFC 7578 and RFC 2046, section 5.1.
 """
 
 import re
+from typing import Final
 
-_MOST_PARTS = 256
-_MOST_HEADER_OCTETS = 8192
-_MOST_VALUE_OCTETS = 256  # no model's name is that long
-_BOUNDARY = re.compile(r';\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
-_DISPOSITION = re.compile(rb"^content-disposition[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
-_PARAMETER = re.compile(rb';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
-_HEADERS_END = re.compile(rb"\r?\n[ \t]*\r?\n")
+_MOST_PARTS: Final = 256
+_MOST_HEADER_OCTETS: Final = 8192
+_MOST_VALUE_OCTETS: Final = 256  # no model's name is that long
+_BOUNDARY: Final = re.compile(r';\s*boundary\s*=\s*(?:"([^"]{1,200})"|([^\s;"]{1,200}))', re.IGNORECASE)
+_DISPOSITION: Final = re.compile(rb"^content-disposition[ \t]*:(.*)$", re.IGNORECASE | re.MULTILINE)
+_PARAMETER: Final = re.compile(rb';\s*([^\s=;"]{1,64})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^;]*))')
+_HEADERS_END: Final = re.compile(rb"\r?\n[ \t]*\r?\n")
 
 
 def read_model(body: bytes, content_type: str) -> str | None:

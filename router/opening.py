@@ -5,24 +5,25 @@ by trying, or where that fails by walking over the texts; either way it is the s
 beginning however long the conversation has become.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from router.values import Turn
 
-_NEAR = 16_384  # octets
-_MOST_TRIES = 4
-_MOST_MESSAGES = 16
-_MOST_SPACE = 256
-_JOINTS = (b",", b"]")
-_SYSTEM = ("system", "developer")
-_OPEN, _CLOSE = ord("{"), ord("}")
-_DEPTHS = {_OPEN: 1, ord("["): 1, _CLOSE: -1, ord("]"): -1}
+_NEAR: Final = 16_384  # octets
+_MOST_TRIES: Final = 4
+_MOST_MESSAGES: Final = 16
+_MOST_SPACE: Final = 256
+_JOINTS: Final = (b",", b"]")
+_SYSTEM: Final = ("system", "developer")
+_OPEN: Final = ord("{")
+_CLOSE: Final = ord("}")
+_DEPTHS: Final = {_OPEN: 1, ord("["): 1, _CLOSE: -1, ord("]"): -1}
 
 
 _Turns = list[Turn]
-_TURNS = msgspec.json.Decoder(_Turns)
+_TURNS: Final = msgspec.json.Decoder(_Turns)
 
 
 def opening(path: str, prompt: memoryview) -> tuple[bytes, bytes] | None:

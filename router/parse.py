@@ -5,7 +5,7 @@ began with. Ids that change with every request are never a name. Names count wit
 """
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from msgspec import Raw
@@ -23,16 +23,17 @@ from router.values import Ask, ParseSettings, Prompt, Request
 
 __all__ = ["Ask", "ParseSettings", "Request", "parse", "response_key"]
 
-_MODELS_SHOWN = 3
-_COMPLAINT = 100
-_PREFIX_OCTETS = 4096
-_MOST_TOKENS = 4_000_000  # longer than any context: an engine refuses it at once, whatever length was announced
-_AUDIO_OCTETS_PER_TOKEN = 640.0  # 16 kHz, 16 bits, fifty encoder steps a second
-_MODEL_VALUE = re.compile(rb'"model"\s*:\s*"([^"\\]{1,256})"')
-_MOST_TRIES = 64
-_FOUND = {"array": "a list", "str": "a text", "bool": "true or false", "null": "null"}
-_DECODER = msgspec.json.Decoder()
-_RESPONSES, _PREVIOUS = "/v1/responses", ("previous_response_id",)
+_MODELS_SHOWN: Final = 3
+_COMPLAINT: Final = 100
+_PREFIX_OCTETS: Final = 4096
+_MOST_TOKENS: Final = 4_000_000  # longer than any context: an engine refuses it at once, whatever length was announced
+_AUDIO_OCTETS_PER_TOKEN: Final = 640.0  # 16 kHz, 16 bits, fifty encoder steps a second
+_MODEL_VALUE: Final = re.compile(rb'"model"\s*:\s*"([^"\\]{1,256})"')
+_MOST_TRIES: Final = 64
+_FOUND: Final = {"array": "a list", "str": "a text", "bool": "true or false", "null": "null"}
+_DECODER: Final = msgspec.json.Decoder()
+_RESPONSES: Final = "/v1/responses"
+_PREVIOUS: Final = ("previous_response_id",)
 
 
 def parse(request: Request, settings: ParseSettings) -> Ask:

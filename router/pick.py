@@ -13,6 +13,7 @@ costs more than one prefill. What continues a stored response goes to the engine
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Final
 
 import xxhash
 
@@ -33,10 +34,10 @@ __all__ = [
     "weight",
 ]
 
-_KV_FULL = 0.99
-_UINT64 = (1 << 64) - 1
-_NOTHING: Mapping[str, int] = {}
-_STEPS = 100.0  # to a second: prices in the same step are one price, and who has fewer in flight goes first
+_KV_FULL: Final = 0.99
+_UINT64: Final = (1 << 64) - 1
+_NOTHING: Final[Mapping[str, int]] = {}
+_STEPS: Final = 100.0  # to a second: prices in the same step are one price, and who has fewer in flight goes first
 
 
 def pick(

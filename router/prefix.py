@@ -12,9 +12,10 @@ the cache keeps sending sessions where they were forgotten long ago.
 from bisect import bisect_left
 from collections import OrderedDict, deque
 from collections.abc import Sequence
+from typing import Final
 
-_MOST_BLOCKS = 131_072  # of one engine: bounds memory where blocks are small
-_MOST_GROUPS = 1024
+_MOST_BLOCKS: Final = 131_072  # of one engine: bounds memory where blocks are small
+_MOST_GROUPS: Final = 1024
 
 
 class _Cache:

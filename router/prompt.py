@@ -8,28 +8,30 @@ import re
 import string
 from bisect import bisect_left
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
 from router.errors import Refused
 from router.values import Prompt
 
-_IMAGE_TOKENS = 1024
-_HEAD_CHARACTERS = 4096
-_MOST_OPENING = 8
-_MOST_DEPTH = 8
-_SYSTEM = ("system", "developer")
-_MEDIA = frozenset(
+_IMAGE_TOKENS: Final = 1024
+_HEAD_CHARACTERS: Final = 4096
+_MOST_OPENING: Final = 8
+_MOST_DEPTH: Final = 8
+_SYSTEM: Final = ("system", "developer")
+_MEDIA: Final = frozenset(
     ("image", "image_url", "input_image", "image_embeds", "input_audio", "audio_url", "video_url", "input_file", "file")
 )
-_MEDIA_NAMED = re.compile(rb'"type"\s*:\s*"(?:image|input_image|input_audio|input_file|audio_url|video_url|file)')
-_END_OCTETS = 2048
-_SAMPLES = 64
-_STRIDES = (31, 67, 127, 257, 521, 1031, 2053, 4099, 1 << 20)  # primes: a text that repeats itself is seen all over
-_ENCODED = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of something else
-_PAIRS = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
-_TEXTS = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
+_MEDIA_NAMED: Final = re.compile(
+    rb'"type"\s*:\s*"(?:image|input_image|input_audio|input_file|audio_url|video_url|file)'
+)
+_END_OCTETS: Final = 2048
+_SAMPLES: Final = 64
+_STRIDES: Final = (31, 67, 127, 257, 521, 1031, 2053, 4099, 1 << 20)  # primes: repeated text is seen all over
+_ENCODED: Final = string.ascii_letters.encode() + string.digits.encode() + b"+/="  # language has an eighth of others
+_PAIRS: Final = (("text_1", "text_2"), ("data_1", "data_2"), ("queries", "documents"), ("queries", "items"))
+_TEXTS: Final = ("text", "content", "thinking", "arguments", "output", "tool_calls", "function")
 
 
 class Api(NamedTuple):
@@ -182,7 +184,7 @@ def _plain(text: Any) -> Prompt:
     return Prompt([whole[:_HEAD_CHARACTERS]], whole, tally.characters, tally.tokens)
 
 
-PATHS: dict[str, Api] = {
+PATHS: Final[dict[str, Api]] = {
     "/v1/chat/completions": Api("messages", "", _chat),
     "/v1/completions": Api("prompt", "", _completions),
     "/v1/responses": Api("input", "instructions", _responses),
@@ -192,7 +194,7 @@ PATHS: dict[str, Api] = {
     "/v1/score": Api("text_2", "text_1", _score, scattered=True),
     "/v1/audio/speech": Api("input", "", _speech),
 }
-FORMS = ("/v1/audio/transcriptions", "/v1/audio/translations")
+FORMS: Final = ("/v1/audio/transcriptions", "/v1/audio/translations")
 
 
 def _opening(messages: list[Any], longest: int) -> list[bytes]:

@@ -12,13 +12,15 @@ rate is somebody's guess, and what is seen may move it by a factor of 16.
 
 import math
 from collections import deque
+from typing import Final
 
-_FEWEST_TOKENS = 256  # below, the way to the edge is longer than the computing
-_MOST_FIRST_BYTES = 16  # in a stretch: prompts of one batch answer at once, which blurs the ends of a short one
-_KEPT = 64
-_FEWEST = 8
-_PERCENTILE = 0.9
-_MEASURED, _GUESSED = 2.0, 16.0  # how far what is seen may move a rate
+_FEWEST_TOKENS: Final = 256  # below, the way to the edge is longer than the computing
+_MOST_FIRST_BYTES: Final = 16  # in a stretch: prompts of one batch answer at once, which blurs the ends of a short one
+_KEPT: Final = 64
+_FEWEST: Final = 8
+_PERCENTILE: Final = 0.9
+_MEASURED: Final = 2.0  # how far what is seen may move a rate
+_GUESSED: Final = 16.0
 
 
 class PrefillRate:

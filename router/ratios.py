@@ -6,11 +6,12 @@ its count of first tokens tells, the two sums give the ratio.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
-_FEWEST_TOKENS = 2048  # of a comparison
-_WEIGHT = 0.2  # of the newest comparison
-_CLAMP = (0.5, 2.0)  # times what is configured
-_OTHERS = 0.02  # of the requests may be someone else's
+_FEWEST_TOKENS: Final = 2048  # of a comparison
+_WEIGHT: Final = 0.2  # of the newest comparison
+_CLAMP: Final = (0.5, 2.0)  # times what is configured
+_OTHERS: Final = 0.02  # of the requests may be someone else's
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,10 @@
 """The retry budget: when engines fail in numbers, retries multiply the load that makes them fail. Pure."""
 
+from typing import Final
+
 from router.window import Window
 
-_ALWAYS = 10  # retries in a window: a single engine's death never spends the budget of a quiet stack
+_ALWAYS: Final = 10  # retries in a window: a single engine's death never spends the budget of a quiet stack
 
 
 class RetryBudget:

@@ -5,18 +5,21 @@ Names count within one tenant and model: no tenant can reach another's session, 
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from xxhash import xxh3_64_intdigest, xxh64_intdigest
 
 from router.body import Members
 
-_NO_TENANT = ("", "-")
-_INT64, _UINT64 = 1 << 63, 1 << 64
-_SCOPES, _SESSIONS, _SHORT_NAME = 4096, 8192, 128
+_NO_TENANT: Final = ("", "-")
+_INT64: Final = 1 << 63
+_UINT64: Final = 1 << 64
+_SCOPES: Final = 4096
+_SESSIONS: Final = 8192
+_SHORT_NAME: Final = 128
 Whose = tuple[str, str, str]  # tenant, model, and the adapter or alias asked for
-_DECODER = msgspec.json.Decoder()
+_DECODER: Final = msgspec.json.Decoder()
 
 
 def key(whose: Whose, name: bytes) -> int:
@@ -44,7 +47,7 @@ def _named(whose: Whose, name: str) -> tuple[int, str]:
     return key(whose, b"named:" + value), stick(whose, value)
 
 
-_remembered = lru_cache(maxsize=_SESSIONS)(_named)
+_remembered: Final = lru_cache(maxsize=_SESSIONS)(_named)
 
 
 def response_key(tenant: str, model: str, response_id: str) -> int:

@@ -8,28 +8,46 @@ from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
 from struct import Struct
+from typing import Final
 
 Value = None | bool | int | str | bytes
 
-VERSION = "2.0"
-SMALLEST_FRAME = 256  # octets: no peer may ask for less
-LENGTH = Struct(">I")  # before every frame
-LENGTH_OCTETS = LENGTH.size
-SHORTEST_FRAME = 7  # type, four octets of flags, two short varints
+VERSION: Final = "2.0"
+SMALLEST_FRAME: Final = 256  # octets: no peer may ask for less
+LENGTH: Final = Struct(">I")  # before every frame
+LENGTH_OCTETS: Final = LENGTH.size
+SHORTEST_FRAME: Final = 7  # type, four octets of flags, two short varints
 
-FIN, ABORT = 1, 2
-UNSET, HAPROXY_HELLO, HAPROXY_DISCONNECT, NOTIFY = 0, 1, 2, 3
-AGENT_HELLO, AGENT_DISCONNECT, ACK = 101, 102, 103
-_HEADER = Struct(">BI")  # type and flags
-_ONE_OCTET = tuple(bytes((number,)) for number in range(240))
-_SET_VAR, _SET_VAR_ARGS, _SCOPE_TRANSACTION = 1, 3, 2
-_OFTEN = "ask admit begun id lease method path content_type session source tenant class size body server status head"
-_NAMES = {bytes((len(name),)) + name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
-_REPEATED = frozenset(("server", "backend", "model", "why", "source"))  # variables of few values
-_REPEATED_VALUES = 4096
-_ACK_HEADER = _HEADER.pack(ACK, FIN)
-_NULL, _BOOL, _INT32, _UINT32, _INT64, _UINT64, _IPV4, _IPV6, _STRING, _BINARY = range(10)
-_SIGNED = (_INT32, _INT64)
+FIN: Final = 1
+ABORT: Final = 2
+UNSET: Final = 0
+HAPROXY_HELLO: Final = 1
+HAPROXY_DISCONNECT: Final = 2
+NOTIFY: Final = 3
+AGENT_HELLO: Final = 101
+AGENT_DISCONNECT: Final = 102
+ACK: Final = 103
+_HEADER: Final = Struct(">BI")  # type and flags
+_ONE_OCTET: Final = tuple(bytes((number,)) for number in range(240))
+_SET_VAR: Final = 1
+_SET_VAR_ARGS: Final = 3
+_SCOPE_TRANSACTION: Final = 2
+_OFTEN: Final = (
+    "ask admit begun id lease method path content_type session source tenant class size body server status head"
+)
+_NAMES: Final = {bytes((len(name),)) + name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
+_REPEATED: Final = frozenset(("server", "backend", "model", "why", "source"))  # variables of few values
+_REPEATED_VALUES: Final = 4096
+_ACK_HEADER: Final = _HEADER.pack(ACK, FIN)
+_NULL: Final = 0
+_BOOL: Final = 1
+_INT32: Final = 2
+_INT64: Final = 4
+_UINT64: Final = 5
+_IPV4: Final = 6
+_STRING: Final = 8
+_BINARY: Final = 9
+_SIGNED: Final = (_INT32, _INT64)
 
 
 class Status(IntEnum):

@@ -9,17 +9,17 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from logging import Logger
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from router.inert import Inert
 from router.pick import Why
 
-DECISION_BUCKETS = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)  # seconds
-WAIT_BUCKETS = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-FIRST_BUCKETS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
-DURATION_BUCKETS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
-STATUS_CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
-REASONS = frozenset(
+DECISION_BUCKETS: Final = (5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 5e-2)  # seconds
+WAIT_BUCKETS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+FIRST_BUCKETS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 60.0)
+DURATION_BUCKETS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0, 3600.0)
+STATUS_CLASSES: Final = ("1xx", "2xx", "3xx", "4xx", "5xx", "none")
+REASONS: Final = frozenset(
     {
         "missing_model",
         "model_not_found",
@@ -34,10 +34,10 @@ REASONS = frozenset(
         "tokens_per_minute",
     }
 )
-NO_ENGINE = "none"
-NO_TENANT = "-"
-OTHER = "other"
-_WHYS = frozenset(Why)
+NO_ENGINE: Final = "none"
+NO_TENANT: Final = "-"
+OTHER: Final = "other"
+_WHYS: Final = frozenset(Why)
 _Key = TypeVar("_Key")
 
 
@@ -63,7 +63,7 @@ class Histogram:
 
 
 # What can become of a request that the router itself carries to an engine; `retried` is a try, not an end.
-CARRIED = ("answered", "refused", "retried", "left")
+CARRIED: Final = ("answered", "refused", "retried", "left")
 
 
 class Tally:

@@ -7,10 +7,11 @@ request is in flight, and otherwise once an hour.
 
 import gc
 from collections.abc import Callable
+from typing import Final
 
-_IDLE_SECONDS = 60.0
-_BUSY_SECONDS = 3600.0
-_NEVER = 1 << 30
+_IDLE_SECONDS: Final = 60.0
+_BUSY_SECONDS: Final = 3600.0
+_NEVER: Final = 1 << 30
 
 
 def tame() -> None:

@@ -5,20 +5,20 @@ part it saw: close what is open there, and read that.
 """
 
 import re
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
-_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
-_LAST_CHARACTER = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
-_LAST_ESCAPES = re.compile(rb"(?:\\u[0-9a-fA-F]{0,4}|\\)+\Z")
-_TAIL = 64
-_BRACKETS = b"{}[]"
-_JOINTS = (b"{", b"}", b"[", b"]", b",")
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in _BRACKETS)
-_CLOSERS = bytes.maketrans(b"{[", b"}]")
-_MOST_DEPTH = 64
-_MOST_MARKS = 16_000
+_STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)', re.DOTALL)
+_LAST_CHARACTER: Final = re.compile(rb"[\xc0-\xff][\x80-\xbf]{0,3}\Z")
+_LAST_ESCAPES: Final = re.compile(rb"(?:\\u[0-9a-fA-F]{0,4}|\\)+\Z")
+_TAIL: Final = 64
+_BRACKETS: Final = b"{}[]"
+_JOINTS: Final = (b"{", b"}", b"[", b"]", b",")
+_NOT_BRACKETS: Final = bytes(byte for byte in range(256) if byte not in _BRACKETS)
+_CLOSERS: Final = bytes.maketrans(b"{[", b"}]")
+_MOST_DEPTH: Final = 64
+_MOST_MARKS: Final = 16_000
 
 
 def mend(seen: bytes) -> dict[str, Any] | None:

@@ -1,6 +1,8 @@
 """How much happened lately: a sliding count in constant memory. Pure."""
 
-_SLOTS = 10
+from typing import Final
+
+_SLOTS: Final = 10
 
 
 class Window:

@@ -34,6 +34,7 @@ def _overhead_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--haproxy", help="the program to run as edge; else the one on PATH")
+    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
     parser.add_argument(
         "--peer", action="append", default=[], metavar="vllm-router=POLICY", help="also measure this; may be repeated"
     )
@@ -46,7 +47,13 @@ def _overhead(given: argparse.Namespace) -> Report:
     from tests.bench.overhead.subjects import Wanted  # noqa: PLC0415 - a bench loads what it needs alone
 
     command = {"peer_command": given.peer_command} if given.peer_command else {}
-    wanted = Wanted(haproxy=given.haproxy, peers=given.peer, peer_python=given.peer_python, **command)
+    wanted = Wanted(
+        haproxy=given.haproxy,
+        peers=given.peer,
+        peer_python=given.peer_python,
+        compiled=given.compiled.resolve() if given.compiled else None,
+        **command,
+    )
     return run(wanted, given.workloads, given.seconds, given.repeats)
 
 

@@ -37,6 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     start.add_argument(
         "--calibrate", action="store_true", help="measure each engine's prefill rate, as a deployment does"
     )
+    start.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
     start.add_argument("--decide-milliseconds", type=int, help="how long the edge waits for the router")
     start.add_argument(
         "--timeout",
@@ -94,6 +95,7 @@ def _up(given: argparse.Namespace, state: Path, engine_options: tuple[str, ...])
         deciders=given.deciders,
         calibrate=given.calibrate,
         timeouts=dict(given.timeout),
+        compiled=given.compiled.resolve() if given.compiled else None,
     )
     return launch.up(wanted)
 

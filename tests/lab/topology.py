@@ -3,7 +3,7 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ class Wanted:
     """A lab as asked for. `port` is the edge's; every other port follows it. `engine_options` go to each engine.
 
     `calibrate`: measure engines as a deployment does; else what `prefill_rate` says is believed.
-    `timeouts`: those of `stack_edge.timeouts` that are not the plan's own.
+    `timeouts`: those of `stack_edge.timeouts` that are not the plan's own. `compiled`: the folder that
+    `router/compile.py` filled, for routers as the image has them; else they run from their source.
     """
 
     engines: int
@@ -42,6 +43,7 @@ class Wanted:
     deciders: int = 1
     calibrate: bool = False
     timeouts: Mapping[str, int] = field(default_factory=dict)
+    compiled: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,9 +156,16 @@ def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:
 
 
 def _router(wanted: Wanted, service: Mapping[str, Any]) -> Command:
-    argv = [*_python("router"), "--config", str(wanted.state / f"{service['name']}.yml")]
+    # -P: not the working folder's package, where that has one, but the first on PYTHONPATH.
+    argv = [sys.executable, "-P", "-m", "router", "--config", str(wanted.state / f"{service['name']}.yml")]
     http = next(port for port in service["ports"] if port["name"] == "http")
-    return _command(wanted, service["name"], argv, f"http://{http['address']}:{http['port']}/readyz", {})
+    command = _command(wanted, service["name"], argv, f"http://{http['address']}:{http['port']}/readyz", {})
+    if wanted.compiled is None:
+        return command
+    if not list((wanted.compiled / "router").glob("pick.*.so")):
+        raise LabError(f"--compiled {wanted.compiled}: no compiled router there: run router/compile.py")
+    path = os.pathsep.join((str(wanted.compiled), command.env["PYTHONPATH"]))
+    return replace(command, env={**command.env, "PYTHONPATH": path})
 
 
 def _edge(wanted: Wanted, http: str) -> Command:

@@ -45,6 +45,7 @@ def run(wanted: Wanted, names: Sequence[str], seconds: float, repeats: int) -> R
         "repeats": repeats,
         "haproxy": haproxy(wanted.haproxy)[1],
         "engines": wanted.engines,
+        "router": "compiled, as in its image" if wanted.compiled else "from source",
     }
     raw = [asdict(one) for one in found]
     return report(found, workloads, [one.name for one in bench.subjects], settings, raw)

@@ -64,13 +64,14 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure. `peers`: policies of the peer; `peer_command`: how it is started."""
+    """What to measure. `peers`: policies of the peer; `peer_command`: how it is started. `compiled`: see the lab's."""
 
     haproxy: str | None = None
     peers: Sequence[str] = ()
     peer_python: str = sys.executable
     peer_command: str = _PEER_COMMAND
     engines: int = 2
+    compiled: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +143,7 @@ def _lab(wanted: Wanted, program: str, version: str, folder: Path) -> topology.W
         decide_milliseconds=500,
         engine_options=(),
         state=folder,
+        compiled=wanted.compiled,
     )
 
 

@@ -1,10 +1,10 @@
 """Compile the router's deciding modules with mypyc, for its image and for whoever measures what runs there.
 
-usage: compile_router.py FOLDER
+usage: router/compile.py FOLDER
 
-Puts a copy of the package `router` into FOLDER: every module as source, and beside those on a request's way the compiled
-one, which Python prefers. Needs the dependency group `compile`, a C compiler and Python's headers. See
-docs/adr/0026-compiled-decisions.md for what may be compiled and how that is kept true.
+Puts a copy of the package `router` into FOLDER: every module as source, and beside it the compiled form of those on a
+request's way, which Python prefers. Needs the dependency group `compile`, a C compiler and Python's headers.
+What may be compiled, and how that is kept true: docs/adr/0026-compiled-decisions.md.
 """
 
 import os
@@ -16,7 +16,7 @@ from pathlib import Path
 from mypyc.build import mypycify
 from setuptools import Distribution
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
 # On a request's way, or called from there in turn. Without I/O all of them; none declares a struct of msgspec, whose
 # keywords mypyc does not pass on.
 MODULES = (
@@ -58,7 +58,8 @@ MODULES = (
 
 def compile_into(folder: Path) -> None:
     """Copy and compile. Raises SystemExit with mypy's or the compiler's words where that fails."""
-    shutil.copytree(ROOT / "router", folder / "router", ignore=shutil.ignore_patterns("__pycache__", "Dockerfile"))
+    aside = shutil.ignore_patterns("__pycache__", "Dockerfile", Path(__file__).name)
+    shutil.copytree(PACKAGE, folder / "router", ignore=aside)
     os.chdir(folder)
     with tempfile.TemporaryDirectory() as scratch:
         sources = [f"router/{name}.py" for name in MODULES]
