@@ -166,13 +166,19 @@ def fill(now: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     return {"log-opts": ROTATION}
 
 
+def _major(version: str) -> int:
+    """The number that a version begins with; 0 where it begins with none."""
+    found = re.match(r"\d+", version)
+    return int(found[0]) if found else 0
+
+
 def _problems(intent: Intent, found: Found, asked: Mapping[str, Any], restart: list[str]) -> Iterator[str]:
     yield from _command_line(found, asked)
     yield from _logs(intent, found, asked)
     yield from _pools(intent)
     yield from _moves(intent, found, asked)
     cdi = asked.get("features", {}).get("cdi")
-    if cdi and found.server and int(re.match(r"\d*", found.server)[0] or 0) < 25:  # type: ignore[index] # always matches
+    if cdi and found.server and _major(found.server) < 25:
         yield (
             f"Docker {found.server} was found: CDI needs Docker 25 or later; upgrade Docker, or set "
             "stack_engines.gpu_injection: runtime"

@@ -118,7 +118,7 @@ def _key_of(line: str) -> str | None:
 def _indent(lines: list[str], first: int) -> str:
     """The indent of the table's first key, else of its header."""
     near = lines[first : first + 1] + lines[first - 1 : first]
-    return next((re.match(r"\s*", line)[0] for line in near if line.strip()), "")  # type: ignore[index] # always matches
+    return next((line[: -len(line.lstrip())] for line in near if line.strip()), "")
 
 
 def _header(table: Table) -> str:

@@ -11,10 +11,11 @@ FILES = {"config.json": b'{"model_type": "llama"}', "model.safetensors": b"weigh
 class Answers(BaseHTTPRequestHandler):
     """The two addresses that staging asks."""
 
-    def log_message(self, format, *args):
+    def log_message(self, *_: object) -> None:
         """Quiet."""
 
-    def do_GET(self):
+    def do_GET(self) -> None:
+        """What the hub knows of the model, or one of its files."""
         data = json.dumps({"sha": COMMIT, "siblings": [listed(*each) for each in FILES.items()]}).encode()
         if "/resolve/" in self.path:
             data = FILES[self.path.rsplit("/", 1)[1]]
@@ -24,7 +25,7 @@ class Answers(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
 
-def listed(name, data):
+def listed(name: str, data: bytes) -> dict[str, object]:
     """One file as the hub lists it."""
     return {"rfilename": name, "size": len(data), "lfs": {"sha256": hashlib.sha256(data).hexdigest()}}
 

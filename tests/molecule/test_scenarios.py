@@ -13,7 +13,8 @@ from tests.support.scenarios import LONG
 
 ROOT = Path(__file__).resolve().parents[2]
 SCENARIOS = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-# Roles that change a host, as a fresh server, with nearly every variable, and from an older state. One scenario may show two.
+# Roles that change a host, as a fresh server, with nearly every variable, and from an older state. One scenario may
+# show two.
 HOST_ROLES = ("container_toolkit", "docker", "gpu_driver", "gpu_watch", "host_tuning")
 # One needs the other: what deploys the edge deploys the router.
 TOGETHER = {"router": "edge-default"}

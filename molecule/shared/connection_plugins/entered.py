@@ -28,7 +28,7 @@ options:
     description: The container's name.
     vars: [{name: inventory_hostname}]
   host:
-    description: The number of its first process on this machine, and the container's id; whatever follows is for others.
+    description: Number of its first process on this machine, and the container's id; whatever follows is for others.
     vars: [{name: entered_host}]
 extends_documentation_fragment: [connection_pipelining]
 """
@@ -48,20 +48,20 @@ def capabilities(status: str) -> list[int]:
 
 
 def device_group(groups: str) -> Path:
-    """Folder of the group that limits devices, from the text of /proc/PID/cgroup: of its own in version 1, else the one there is."""
+    """Folder of the group that limits devices, by /proc/PID/cgroup: of its own in version 1, else the one there is."""
     paths = {names: path for _, names, path in (line.split(":", 2) for line in groups.splitlines())}
     below = GROUPS / "devices" if "devices" in paths else GROUPS
     return below / paths.get("devices", paths.get("", "/")).lstrip("/")
 
 
 def environment(block: bytes) -> dict[str, str]:
-    """What Docker gives to a command in a container, from /proc/PID/environ of its first process; nothing of this process's own."""
+    """What Docker gives to a command in a container, by /proc/PID/environ of its first process; nothing of ours."""
     pairs = (entry.partition("=") for entry in block.decode(errors="replace").split("\0"))
     return ENVIRONMENT | {name: value for name, equals, value in pairs if name and equals}
 
 
 def entering(process: int, container: str, command: str, proc: Path = PROC) -> tuple[list[str], dict[str, str]]:
-    """What runs a shell command inside, and its environment; raises OSError where the process is not that container's."""
+    """What runs a shell command inside, and its environment; raises OSError where the process is another's."""
     seen = proc / str(process)
     groups = (seen / "cgroup").read_text()
     if not container or container not in groups:

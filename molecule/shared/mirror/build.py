@@ -10,7 +10,8 @@
         files: {/usr/bin/tool: "#!/bin/sh\n"}   # a text that begins with #! becomes executable
         scripts: {postinst: "#!/bin/sh\n"}
 
-The repository is flat and unsigned: `deb [trusted=yes] file:///srv/mirror ./`. Its Release names the origin `Ironrack-Mirror`.
+The repository is flat and unsigned: `deb [trusted=yes] file:///srv/mirror ./`. Its Release names the origin
+`Ironrack-Mirror`.
 """
 
 from __future__ import annotations
@@ -25,8 +26,15 @@ from typing import Any
 
 import yaml
 
-DEFAULTS = {"Architecture": "all", "Maintainer": "Ironrack <root@localhost>", "Section": "admin", "Priority": "optional"}
-RELEASE = "Origin: Ironrack-Mirror\nLabel: Ironrack-Mirror\nSuite: stable\nCodename: mirror\nArchitectures: amd64 arm64\n"
+DEFAULTS = {
+    "Architecture": "all",
+    "Maintainer": "Ironrack <root@localhost>",
+    "Section": "admin",
+    "Priority": "optional",
+}
+RELEASE = (
+    "Origin: Ironrack-Mirror\nLabel: Ironrack-Mirror\nSuite: stable\nCodename: mirror\nArchitectures: amd64 arm64\n"
+)
 
 
 def versions(package: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -67,7 +75,7 @@ def build(package: Mapping[str, Any], folder: Path) -> Path:
             _write(root, name, text)
         root.chmod(0o755)
         target = folder / f"{package['name']}_{package['version'].replace(':', '%3a')}.deb"
-        argv = ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", root, target]
+        argv = ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", str(root), str(target)]
         subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
     return target
 

@@ -77,7 +77,7 @@ async def _rewritten(scope: Scope, receive: Receive, fields: dict[str, Any]) -> 
 
 async def _body(receive: Receive) -> tuple[bytes, Message | None]:
     """The whole body; or what came of it, and the message that said that no more will."""
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         message = await receive()
         if message["type"] != "http.request":
