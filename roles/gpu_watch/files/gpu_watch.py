@@ -75,6 +75,7 @@ class Watcher:
         self.told = b"{}"
         self.missed: dict[str, int] = {}
         self.log: int | None = None
+        self.deaf = ""
         self.rest = b""
         self.begin()
 
@@ -116,7 +117,7 @@ class Watcher:
         """Slots of the GPUs on the bus, whatever drives them."""
         found = []
         for folder in sorted((self.root / "sys/bus/pci/devices").glob("*")):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # a device may leave the bus while this looks
                 kind = (folder / "class").read_text().strip()[:6]
                 if (folder / "vendor").read_text().strip() == "0x10de" and kind in ("0x0300", "0x0302"):
                     found.append(folder.name)
@@ -133,21 +134,31 @@ class Watcher:
     # ----------------------------------------------------------------------------------------------- the kernel's log
 
     def read(self) -> None:
-        """Everything the kernel wrote since the last look."""
+        """Everything the kernel wrote since the last look; why it cannot be read is said once."""
+        try:
+            self.drain()
+        except OSError as error:
+            if self.log is not None:
+                os.close(self.log)
+                self.log = None
+            why = error.strerror or repr(error)
+            if why != self.deaf:
+                say(f"{self.config['kernel_log']}: {why}: root must be able to read it; until then no XID is seen")
+            self.deaf = why
+        else:
+            self.deaf = ""
+
+    def drain(self) -> None:
+        """Read until the kernel has no more; raises OSError when its log cannot be opened or read."""
         if self.log is None:
-            with contextlib.suppress(OSError):
-                self.log = os.open(self.config["kernel_log"], os.O_RDONLY | os.O_NONBLOCK)
-        while self.log is not None:
+            self.log = os.open(self.config["kernel_log"], os.O_RDONLY | os.O_NONBLOCK)
+        while True:
             try:
                 octets = os.read(self.log, OCTETS)
             except BlockingIOError:
-                return
+                return  # all of it is read
             except BrokenPipeError:
                 continue  # the kernel's buffer turned over: the next record is the oldest it still has
-            except OSError:
-                os.close(self.log)
-                self.log = None
-                return
             if not octets:
                 return
             *lines, self.rest = (self.rest + octets).split(b"\n")
@@ -289,7 +300,7 @@ def recalled(path: Path) -> Memory:
 
 def written(path: Path, text: str) -> None:
     """Replace a file whole, so that nobody reads half of it; one that says the same stays."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # none yet, or none that can be read: written anew
         if path.read_text() == text:
             return
     try:

@@ -123,6 +123,19 @@ def test_an_xid_of_a_program_is_counted_and_held_against_nobody(host: Host) -> N
     assert host.metrics()['ironrack_gpu_xid_total{gpu="0",xid="43",fatal="0"}'] == 2
 
 
+def test_a_log_that_cannot_be_read_is_told_once_and_read_when_it_can_be(
+    host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it no XID is seen: whoever reads the journal has to know, but not every second."""
+    hidden = host.kernel_log.rename(host.root / "hidden")
+    watcher = Watcher(host.config)
+    looked(watcher, 3)
+    assert capsys.readouterr().err.count(str(host.kernel_log)) == 1
+    hidden.rename(host.kernel_log)
+    host.xid(SLOTS[1], 79)
+    assert [fault["xid"] for fault in looked(watcher)] == [79]
+
+
 @pytest.mark.parametrize("number", sorted(FATAL))
 def test_every_fatal_xid_of_the_table_is_one(host: Host, number: int) -> None:
     """The table the role writes is the one preflight reads."""
