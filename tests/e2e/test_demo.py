@@ -6,8 +6,6 @@ import json
 import re
 import socket
 import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,6 +14,7 @@ import requests
 
 from demo.deployed import Stack
 from tests.e2e.conftest import Demo
+from tests.support.playbooks import ansible_playbook
 from tests.support.processes import ROOT, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(3600)]
@@ -52,14 +51,7 @@ def test_up_reports_a_conversation_that_stayed_with_one_engine(brought_up: Demo)
 
 def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
     """On what scripts/up deployed, site.yml finds nothing to change and nothing wrong."""
-    playbook = Path(sys.executable).with_name("ansible-playbook")
-    done = subprocess.run(
-        [playbook, "-i", "inventories/demo", "playbooks/site.yml"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = ansible_playbook("-i", "inventories/demo", "playbooks/site.yml")
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
     assert "all 1 hosts: everything works" in done.stdout
     assert "whole and streamed, at one engine" in " ".join(done.stdout.split())  # long lines are broken
@@ -68,9 +60,7 @@ def test_site_playbook_changes_nothing_on_a_second_run(demo: Demo) -> None:
 def test_verify_playbook_finds_everything_working_and_changes_nothing(demo: Demo) -> None:
     """Run alone, as after a change by hand: every part is asked, no critical alert fires, one screen says all that."""
     wait_until(lambda: _firing(demo.stack) <= EXCUSED.keys(), "nothing fires that is not excused", QUIET_SECONDS)
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    command = [program, "-i", "inventories/demo", "playbooks/verify.yml"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ansible_playbook("-i", "inventories/demo", "playbooks/verify.yml")
     assert re.search(r"localhost\s+: ok=\d+\s+changed=0\s+unreachable=0\s+failed=0", done.stdout), done.stdout[-4000:]
     for found in ("services healthy", "deciding by the settings", "whole and streamed", "targets read"):
         assert found in done.stdout

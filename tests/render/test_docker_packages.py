@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.playbooks import ansible_playbook
+from tests.support.processes import ROOT
+
 ROLE = ROOT / "roles" / "docker"
 SYSTEMS = {
     "Debian-12": {"distribution": "Debian", "distribution_version": "12.12", "distribution_release": "bookworm"},
@@ -77,11 +79,8 @@ def rendered(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "play.yml").write_text(yaml.safe_dump([play]))
     places = {"__docker_sources": "{{ place }}", "__docker_preferences": "{{ place }}/pins"}
     extra = {**places, "ansible_python_interpreter": sys.executable}
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    argv = [program, "-i", str(folder / "hosts.yml"), "-c", "local", "-e", json.dumps(extra), str(folder / "play.yml")]
-    done = subprocess.run(
-        argv, cwd=ROOT, env={**os.environ, "NO_COLOR": "1"}, capture_output=True, text=True, check=False
-    )
+    argv = ["-i", str(folder / "hosts.yml"), "-c", "local", "-e", json.dumps(extra), str(folder / "play.yml")]
+    done = ansible_playbook(*argv, env={**os.environ, "NO_COLOR": "1"})
     assert done.returncode == 0, done.stdout + done.stderr
     return folder
 

@@ -16,7 +16,7 @@ import pytest
 
 from stackplan.__main__ import edge_templates
 from tests.support.certificates import self_signed
-from tests.support.processes import ROOT
+from tests.support.playbooks import ansible_playbook
 from tests.support.stack import edge_config, haproxy, haproxy_version, render
 
 MODELS: dict[str, dict[str, int]] = {
@@ -142,17 +142,7 @@ def test_ansible_writes_the_same_bytes(tmp_path: Path) -> None:
     folder.mkdir()
     play.write_text(ANSIBLE)
     extra = json.dumps({"edge_config": config, "folder": str(folder), "ansible_python_interpreter": sys.executable})
-    argv = [
-        str(Path(sys.executable).parent / "ansible-playbook"),
-        "-i",
-        "localhost,",
-        "-c",
-        "local",
-        "-e",
-        extra,
-        str(play),
-    ]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = ansible_playbook("-i", "localhost,", "-c", "local", "-e", extra, play)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in (plain.name, "spoe.cfg"):
         assert (folder / name).read_bytes() == (tmp_path / name).read_bytes()

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-from pathlib import Path
 
 from tests.support.gpu_hosts import NAMES, planned
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.playbooks import ansible_playbook
+from tests.support.processes import ROOT
 
 
 def test_plan_of_every_recorded_host_is_printed_as_a_table() -> None:
     """The verdicts are those of the plan, the names of packages stand below, and no task asked a host."""
     bin_ = ROOT / ".venv" / "bin"
     env = os.environ | {"NO_COLOR": "1", "ANSIBLE_NOCOLOR": "1", "PATH": f"{bin_}:{os.environ['PATH']}"}
-    argv = [str(bin_ / "ansible-playbook"), "-i", "tests/fixtures/hosts", "playbooks/check.yml", "--tags", "plan"]
-    done = subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    done = ansible_playbook("-i", "tests/fixtures/hosts", "playbooks/check.yml", "--tags", "plan", env=env)
     assert done.returncode == 0, done.stdout + done.stderr
     for name in NAMES:
         line = re.search(rf"^ +{name} .*$", done.stdout, re.M)

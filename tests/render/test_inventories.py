@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.support.playbooks import ansible_playbook
+from tests.support.processes import ROOT
 from tests.unit.stackplan.test_problems import TEN, TEN_PLACES
 
-ROOT = Path(__file__).resolve().parents[2]
 INVENTORIES = ["demo", "lab", "prod"]
 PLAYBOOK = [
     {
@@ -31,8 +32,7 @@ def _ansible(tmp_path: Path, inventory: Path) -> subprocess.CompletedProcess[str
     playbook = tmp_path / "plan.yml"
     playbook.write_text(yaml.safe_dump(PLAYBOOK, sort_keys=False))
     env = {**os.environ, "ANSIBLE_ROLES_PATH": str(ROOT / "roles"), "NO_COLOR": "1"}
-    command = [str(ROOT / ".venv" / "bin" / "ansible-playbook"), "-i", str(inventory), str(playbook)]
-    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    return ansible_playbook("-i", inventory, playbook, env=env)
 
 
 @pytest.mark.parametrize("name", INVENTORIES)

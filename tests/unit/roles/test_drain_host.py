@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.playbooks import bare, play, stand_in
+from tests.support.processes import ROOT
+
 DOCKER = """#!/bin/sh
 echo "$@" >> "$CALLS"
 case "$1" in
@@ -89,33 +87,15 @@ def router() -> Iterator[Router]:
 
 def test_engines_are_drained_stopped_started_and_undrained(tmp_path: Path, router: Router) -> None:
     """In this order; the engine that was drained before stays so, and the other host's is not touched."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "docker").write_text(DOCKER)
-    (tmp_path / "bin" / "docker").chmod(0o755)
+    stand_in(tmp_path, "docker", DOCKER)
     port = {"name": "http", "address": "127.0.0.1", "port": router.port}
     services = [{"kind": "router", "host": "box", "ports": [port]}, {"kind": "edge", "host": "box", "ports": []}]
     plan = {"services": services, "settings": {"engines": {"start_timeout_seconds": 10}}}
     tasks = [
         {"ansible.builtin.include_tasks": f"{ROOT}/playbooks/tasks/{name}_host.yml"} for name in ("drain", "undrain")
     ]
-    (tmp_path / "play.yml").write_text(yaml.safe_dump([{"hosts": "box", "gather_facts": False, "tasks": tasks}]))
-    (tmp_path / "vars.yml").write_text(
-        yaml.safe_dump({"stack_plan": plan, "ansible_python_interpreter": sys.executable})
-    )
-    program = str(Path(sys.executable).with_name("ansible-playbook"))
-    done = subprocess.run(
-        [program, "-i", "box,", "-c", "local", "-e", f"@{tmp_path}/vars.yml", str(tmp_path / "play.yml")],
-        cwd=ROOT,
-        env={
-            "PATH": f"{tmp_path}/bin:{os.environ['PATH']}",
-            "HOME": str(tmp_path),
-            "LC_ALL": "C.UTF-8",
-            "CALLS": str(tmp_path / "calls"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    around = bare(tmp_path, CALLS=str(tmp_path / "calls"))
+    done = play(tmp_path, tasks, {"stack_plan": plan}, host="box", env=around)
     assert "failed=0" in done.stdout, done.stdout + done.stderr
     assert router.orders == ["drain engine-a", "undrain engine-a"]
     assert router.left == 0

@@ -5,17 +5,16 @@ apt and dpkg are the real ones, with a folder of their own instead of the machin
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-ROOT = Path(__file__).resolve().parents[3]
+from tests.support.playbooks import bare, play, role, stand_in
+
 DRIVER, OTHER = "nvidia-driver-cuda", "cluster-agent"
 
 pytestmark = pytest.mark.skipif(not shutil.which("apt-mark"), reason="needs apt and dpkg; host containers run the rest")
@@ -35,14 +34,8 @@ class Host:
             f'Dir::State::extended_states "{folder}/extended";\nDir::Cache "{folder}/cache";\n'
             f'Dir::Etc "{folder}/etc";\nDir::Log "/dev/null";\n'
         )
-        self.env = {
-            "APT_CONFIG": str(folder / "apt.conf"),
-            "DPKG_ADMINDIR": str(folder / "dpkg"),
-            "PATH": f"{folder}/bin:{os.environ['PATH']}:/usr/sbin:/sbin",
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-            "ANSIBLE_ROLES_PATH": str(ROOT / "roles"),
-        }
+        self.env = bare(folder, APT_CONFIG=str(folder / "apt.conf"), DPKG_ADMINDIR=str(folder / "dpkg"))
+        self.env["PATH"] += ":/usr/sbin:/sbin"
 
     def _paragraph(self, name: str, version: str, wish: str) -> str:
         head = f"Package: {name}\nStatus: {wish} ok installed\nArchitecture: {self.arch}\nVersion: {version}\n"
@@ -73,22 +66,13 @@ class Host:
             "unhold": [DRIVER],
         }
         plan["drain"] = "gpu_driver_drain_tasks" in variables
-        role = {"name": "gpu_driver", "tasks_from": "deploy_change"}
-        play = {"hosts": "localhost", "gather_facts": False, "tasks": [{"ansible.builtin.include_role": role}]}
-        (self.folder / "play.yml").write_text(yaml.safe_dump([play]))
         values = {
             "gpu_driver_plan": plan,
-            "ansible_python_interpreter": sys.executable,
             "__gpu_driver_nouveau": str(self.folder / "nouveau.conf"),
             "gpu_driver_rebuild_initramfs": False,
             **variables,
         }
-        (self.folder / "vars.yml").write_text(yaml.safe_dump(values))
-        program = str(Path(sys.executable).with_name("ansible-playbook"))
-        argv = [program, "-i", "localhost,", "-c", "local", *options, "-e", f"@{self.folder}/vars.yml"]
-        done = subprocess.run(
-            [*argv, str(self.folder / "play.yml")], cwd=ROOT, env=self.env, capture_output=True, text=True, check=False
-        )
+        done = play(self.folder, [role("gpu_driver", "deploy_change")], values, *options, env=self.env)
         return done.stdout + done.stderr
 
 
@@ -143,9 +127,7 @@ def test_dry_run_asks_nothing_and_lifts_nothing(host: Host) -> None:
 @pytest.mark.parametrize(("extra", "drained"), [("", True), (f"Conflicts: {OTHER}\n", False)])
 def test_engines_are_drained_only_once_apt_has_agreed(host: Host, extra: str, drained: bool) -> None:
     """A refusal costs no engine its work; a drain after which one still runs ends the change, holds put back."""
-    (host.folder / "bin").mkdir()
-    (host.folder / "bin" / "docker").write_text("#!/bin/sh\necho engine-a\n")
-    (host.folder / "bin" / "docker").chmod(0o755)
+    stand_in(host.folder, "docker", "#!/bin/sh\necho engine-a\n")
     marker = {"ansible.builtin.file": {"path": str(host.folder / "drained"), "state": "touch", "mode": "0644"}}
     (host.folder / "drain.yml").write_text(yaml.safe_dump([marker]))
     host.offers(extra)

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import yaml
 
 from stackplan import plan
+from tests.support.playbooks import ansible_playbook, bare, stand_in
+from tests.support.processes import ROOT
 from tests.unit.hostplan.preflight.hosts import RECORDED
 from tests.unit.stackplan.stacks import intent, one_host
 
-ROOT = Path(__file__).resolve().parents[3]
 # There is no GPU here for Docker to give: this one notes what it is asked, and answers as a recorded host did.
 DOCKER = """#!/bin/sh
 echo "$1 $2" >> "$CALLS"
@@ -36,32 +35,15 @@ def test_site_proves_gpus_after_preparing_hosts_and_before_engines() -> None:
 
 def _prove(folder: Path, device: str) -> tuple[str, list[str]]:
     """What `prove.yml` says of this machine, and what Docker was asked."""
-    (folder / "bin").mkdir()
-    (folder / "bin" / "docker").write_text(DOCKER)
-    (folder / "bin" / "docker").chmod(0o755)
+    stand_in(folder, "docker", DOCKER)
     model = {"name": "qwen", "source": "/srv/qwen", **({"gpus_per_replica": 2} if device == "gpu" else {})}
     stack = plan(intent(models=[model], engines={"device": device}), one_host(2 if device == "gpu" else 0))
     known = {"stack_settings": stack["settings"], "stack_plan": stack, "preflight_plan": stack}
     variables = {**known, "ansible_python_interpreter": sys.executable, "ansible_become": False}
     (folder / "vars.yml").write_text(yaml.safe_dump(variables))
     (folder / "hosts.yml").write_text("engines: {hosts: {box: {ansible_connection: local}}}\n")
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("ansible-playbook")),
-            *("-i", str(folder / "hosts.yml"), "-e", f"@{folder}/vars.yml", "playbooks/prove.yml"),
-        ],
-        cwd=ROOT,
-        env={
-            "PATH": f"{folder}/bin:{os.environ['PATH']}",
-            "HOME": str(folder),
-            "LC_ALL": "C.UTF-8",
-            "CALLS": str(folder / "calls"),
-            "ANSWER": str(RECORDED / "h200-x2-probe.json"),
-        },
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    around = bare(folder, CALLS=str(folder / "calls"), ANSWER=str(RECORDED / "h200-x2-probe.json"))
+    done = ansible_playbook("-i", folder / "hosts.yml", "-e", f"@{folder}/vars.yml", "playbooks/prove.yml", env=around)
     calls = (folder / "calls").read_text().splitlines() if (folder / "calls").exists() else []
     return done.stdout + done.stderr, calls
 
