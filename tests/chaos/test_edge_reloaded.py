@@ -32,8 +32,7 @@ async def test_edge_reload_under_load_fails_and_cuts_nothing(start: Start) -> No
     try:
         async with load.running(conversations(24, "s")):
             for _ in range(3):
-                wanted = len(load.outcomes) + 24
-                await until(lambda wanted=wanted: len(load.outcomes) >= wanted, "turns go on", 30)  # type: ignore[misc]  # a lambda has no types
+                await load.go_on(24)
                 argv = [program, "-db", "-f", config, "-x", sock, "-sf", str(pids[-1])]
                 children.append(await asyncio.create_subprocess_exec(*argv, stdout=DEVNULL, stderr=DEVNULL))
                 pids.append(children[-1].pid)
@@ -42,12 +41,11 @@ async def test_edge_reload_under_load_fails_and_cuts_nothing(start: Start) -> No
                     return (await _life(lab))[0] == str(pids[-1])
 
                 await until(taken_over, "the new process answers")
-            wanted = len(load.outcomes) + 48
-            await until(lambda: len(load.outcomes) >= wanted, "turns go on", 30)
+            await load.go_on(48)
         assert [one for one in load.outcomes if one.end != "ok"] == []
         await until(lab.idle, "no load is left at the router")
     finally:
         for child in children:
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # the next one ended it
                 child.kill()
             await child.wait()

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -64,7 +65,7 @@ class Streams:
                 for first in range(0, count, WAVE):
                     names = [f"{prefix}-{number}" for number in range(first, first + WAVE)]
                     tasks += [group.create_task(self.read(name, ENDLESS)) for name in names]
-                    await until(lambda names=names: self.chunks.keys() >= {*names}, "they have begun", 30)  # type: ignore[misc]  # a lambda has no types
+                    await until(partial(set(names).issubset, self.chunks), "they have begun", 30)
                 yield
             finally:
                 for task in tasks:

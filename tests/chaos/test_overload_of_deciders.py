@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ async def test_what_one_router_sent_fills_the_engines_for_the_other(lab: Decider
         held = []
         for number in range(ROOM):
             held.append(group.create_task(hold(number)))
-            await until(lambda number=number: known(number + 1), "both routers know of it", 20)  # type: ignore[misc]  # a lambda has no types
+            await until(partial(known, number + 1), "both routers know of it", 20)
         refused = [await _ask(lab, number) for number in range(ROOM, ROOM + 16)]
         assert await _at_engines(lab) == dict.fromkeys(lab.lab.engines, CAP)
         for one in held:

@@ -86,10 +86,7 @@ def wait_for_engine(container: str, url: str) -> None:
                 ["docker", "logs", "--tail", "40", container], capture_output=True, text=True, check=True
             )
             pytest.fail(f"{container} has ended:\n{log.stderr}")
-        try:
-            return requests.get(f"{url}/health", timeout=5).status_code == 200
-        except requests.RequestException:
-            return False
+        return requests.get(f"{url}/health", timeout=5).status_code == 200
 
     wait_until(answers, f"{container} answers", HEALTHY_SECONDS)
 

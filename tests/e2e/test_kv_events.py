@@ -21,6 +21,7 @@ from router.kv_caches import Caches
 from router.liveness import State
 from router.parse import Ask, ParseSettings, Request, parse
 from tests.e2e.conftest import Demo, wait_for_engine
+from tests.support.beside import beside
 from tests.support.processes import ROOT, free_ports
 from tests.support.until import until
 
@@ -144,13 +145,8 @@ def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 @asynccontextmanager
 async def listening(engine: Engine) -> AsyncIterator[Router]:
     router = Router(engine)
-    tasks = [asyncio.ensure_future(run()) for run in (router.caches.events.run, router.caches.learner.run)]
-    try:
+    async with beside(router.caches.events.run(), router.caches.learner.run()):
         yield router
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_what_the_router_knows_of_a_prompt_is_what_the_engine_finds_in_its_cache(engine: Engine) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,9 +164,7 @@ class Edge:
 
     async def decided(self) -> bool:
         """Whether the router, not the fallback, answers now."""
-        with suppress(aiohttp.ClientError):
-            return (await self.chat("probe"))[1] != ""
-        return False
+        return (await self.chat("probe"))[1] != ""
 
 
 def write_settings(folder: Path, ports: dict[str, int]) -> None:

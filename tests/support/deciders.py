@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession
 
 from tests.support.lab import PATIENCE_MILLISECONDS, Lab, is_free, metric, run
 from tests.support.load import Load, load
@@ -44,10 +44,8 @@ class Deciders:
 
     async def all_ready(self) -> bool:
         """Whether every router gives work to every engine."""
-        with suppress(ClientError):
-            found = [one["state"] for url in self.urls.values() for one in await self.engines(url)]
-            return set(found) == {"ready"}
-        return False
+        found = [one["state"] for url in self.urls.values() for one in await self.engines(url)]
+        return set(found) == {"ready"}
 
     async def idle(self) -> bool:
         """Whether no router counts anything anywhere, its own or of others."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -38,7 +39,8 @@ class KvPublisher:
         self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
     ) -> None:
         self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+        with suppress(asyncio.CancelledError):  # it was told to end
+            await self._task
         self._context.destroy(linger=0)
 
     async def publish(self, *events: Any, ts: float = 1.0, lost: bool = False) -> None:

@@ -88,8 +88,5 @@ def quick(rules: Mapping[str, Mapping[str, Any]], interval: str = "1s") -> dict[
 
 
 def _ready(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"{url}/-/ready", timeout=2) as answer:
-            return bool(answer.status == 200)
-    except urllib.error.URLError:
-        return False
+    with urllib.request.urlopen(f"{url}/-/ready", timeout=2) as answer:
+        return bool(answer.status == 200)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 from aiohttp import ClientSession, web
 
@@ -13,6 +13,7 @@ from router.tally import Tally
 from tests.engines.config import from_argv
 from tests.engines.engine import Engine
 from tests.engines.server import application
+from tests.support.beside import beside
 from tests.support.fleets import ask
 from tests.support.until import until
 
@@ -73,16 +74,10 @@ async def watched(stall_seconds: float, *argv: str) -> AsyncIterator[Watched]:
                 await asyncio.sleep(0.05)
                 fleet.expire(time.monotonic())
 
-        tasks = [asyncio.ensure_future(prober.run()), asyncio.ensure_future(timer())]
         found = Watched(fleet, client)
-        try:
+        async with beside(prober.run(), timer()):
             await until(lambda: found.is_("a", State.READY) and found.is_("b", State.READY), "both are ready", 30)
             yield found
-        finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
 
 
 async def test_an_engine_that_hangs_behind_a_good_health_check_is_out_and_comes_back_when_it_works() -> None:

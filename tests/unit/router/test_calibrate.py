@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 import pytest
@@ -13,6 +13,7 @@ from router.fleet import EngineSnapshot, State
 from tests.engines.config import from_argv
 from tests.engines.engine import Engine
 from tests.engines.server import application
+from tests.support.beside import beside
 from tests.support.until import until
 
 
@@ -95,14 +96,8 @@ class Watch:
         return asyncio.get_running_loop().time() + self.offset
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        task = asyncio.ensure_future(self.calibrator.run())
-        try:
-            await until(lambda: task.done() or condition(), "the calibrator gets there", 60)
-            assert not task.done()
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        async with beside(self.calibrator.run()):
+            await until(condition, "the calibrator gets there", 60)
 
     async def some_looks(self) -> None:
         """Long enough for it to have done what it must not do."""
@@ -185,7 +180,11 @@ async def test_an_engine_that_cannot_be_measured_is_tried_three_times(caplog: py
             await client.post(f"{engine.url}/sim", json={"refuse": "500"})
         watch = Watch(engine.snapshot(), engine_key="secret")
         for tries in (1, 2, 3):
-            await watch.until(lambda tries=tries: engine.prompts == tries)  # type: ignore[misc]  # a lambda has no types
+
+            def tried(tries: int = tries) -> bool:
+                return engine.prompts == tries
+
+            await watch.until(tried)
             watch.offset += 1000.0
         await watch.some_looks()
     assert (engine.prompts, watch.rates) == (3, [])

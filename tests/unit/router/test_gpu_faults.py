@@ -1,12 +1,11 @@
 """What a watcher says becomes drains, once for each fault, and never the last engine of a model."""
 
-import asyncio
-
 import pytest
 from aiohttp import web
 
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
 from router.gpu_faults import Fault, GpuFaultMetrics, GpuFaults, Report, Watched
+from tests.support.beside import beside
 from tests.support.until import until
 
 A, B = "http://10.0.0.1:9401", "http://10.0.0.2:9401"
@@ -141,16 +140,15 @@ async def test_a_watcher_is_asked_and_its_silence_changes_nothing() -> None:
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     found = fleet("a0", "b0")
     faults = GpuFaults(found, (watched("a0", url, 0), watched("b0", B, 0)))
-    task = asyncio.create_task(faults.run())  # noqa: TID251 - held and cancelled here
     try:
-        await until(lambda: bool(drained(found)), "it is drained")
-        for bad in ("{", "", '{"faults": 1}'):
-            said[0] = bad
-            faults.silent.discard(url)
-            await until(lambda: url in faults.silent, "the answer was no answer")
-            assert drained(found) == {"a0": "gpu"}
-        said[0] = '{"faults": []}'
-        await until(lambda: not drained(found), "it works again")
+        async with beside(faults.run()):
+            await until(lambda: bool(drained(found)), "it is drained")
+            for bad in ("{", "", '{"faults": 1}'):
+                said[0] = bad
+                faults.silent.discard(url)
+                await until(lambda: url in faults.silent, "the answer was no answer")
+                assert drained(found) == {"a0": "gpu"}
+            said[0] = '{"faults": []}'
+            await until(lambda: not drained(found), "it works again")
     finally:
-        task.cancel()
         await runner.cleanup()

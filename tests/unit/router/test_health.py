@@ -4,7 +4,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -12,6 +12,7 @@ from aiohttp import web
 from router.fleet import Probe
 from router.health import Prober, Rhythm, Target
 from router.metrics import Tally
+from tests.support.beside import beside
 from tests.support.until import until
 
 METRICS = b"""# HELP vllm:kv_cache_usage_perc KV-cache usage.
@@ -66,13 +67,8 @@ class Watch:
         self.seen.append((engine, probe))
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        task = asyncio.ensure_future(self.prober.run())
-        try:
+        async with beside(self.prober.run()):
             await until(condition, "the prober reports", 20)
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
 
 async def test_healthy_engine_is_reported_with_cache_and_start_time() -> None:

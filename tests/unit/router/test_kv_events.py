@@ -14,6 +14,7 @@ from router.kv_events import Feed, KvEvents, KvMetrics
 from router.kv_index import KvIndex
 from router.kv_wire import BlockRemoved, BlockStored, Event
 from router.liveness import State
+from tests.support.beside import beside
 from tests.support.kv_publisher import KvPublisher
 from tests.support.until import until
 
@@ -51,12 +52,8 @@ def block(number: int) -> BlockStored:
 @asynccontextmanager
 async def hearing(*feeds: Feed) -> AsyncIterator[Heard]:
     heard = Heard(*feeds)
-    task = asyncio.ensure_future(heard.events.run())
-    try:
+    async with beside(heard.events.run()):
         yield heard
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def known(condition: Callable[[], bool]) -> None:

@@ -15,6 +15,7 @@ from router.kv_index import KvIndex
 from router.kv_learn import Learner, LearnMetrics
 from router.kv_wire import BlockStored
 from router.parse import Ask, ParseSettings, Request, parse
+from tests.support.beside import beside
 from tests.support.until import until
 
 SETTINGS = ParseSettings(("m",), names={"tuned": "m"})
@@ -58,12 +59,10 @@ async def learning(**settings: Any) -> AsyncIterator[tuple[Learner, Tokenizer, K
     await site.start()
     tokenizer.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
     learner = Learner(index, lambda engine: tokenizer.url if engine == "e" else "", **settings)
-    task = asyncio.ensure_future(learner.run())
     try:
-        yield learner, tokenizer, index
+        async with beside(learner.run()):
+            yield learner, tokenizer, index
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
         tokenizer.hold.set()
         await runner.cleanup()
 

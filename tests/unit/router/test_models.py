@@ -14,6 +14,7 @@ from router.discovery import Discovery
 from router.errors import Refused
 from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.models import Catalogue, Learnt, Offer, read_cards
+from tests.support.beside import beside
 from tests.support.until import until
 
 OFFERS = (Offer("tiny", ("gpt-4o", "default"), ("tiny-sql",)), Offer("big"))
@@ -170,9 +171,8 @@ async def test_engines_are_asked_again_and_again() -> None:
             engine_key="k-7",
             every=0.01,
         )
-        task = asyncio.ensure_future(discovery.run())
-        await until(lambda: len(seen) > 2, "the engine was asked three times")
-        task.cancel()
+        async with beside(discovery.run()):
+            await until(lambda: len(seen) > 2, "the engine was asked three times")
     assert news == [{"sql": "tiny"}]
     assert {request.headers["authorization"] for request in seen} == {"Bearer k-7"}
     assert found.one("-", "sql")["max_model_len"] == 4096
@@ -183,9 +183,8 @@ async def test_endless_list_is_not_read_to_its_end() -> None:
     async with serving({"data": [{"id": "x" * 2_000_000, "parent": "tiny"}]}) as (url, seen):
         engines = fleet("a", urls={"a": url})
         found = catalogue(engines)
-        task = asyncio.ensure_future(Discovery(found, lambda: engines.snapshot(1.0).engines, every=0.01).run())
-        await until(lambda: len(seen) > 1, "the engine was asked twice")
-        task.cancel()
+        async with beside(Discovery(found, lambda: engines.snapshot(1.0).engines, every=0.01).run()):
+            await until(lambda: len(seen) > 1, "the engine was asked twice")
     assert found.found() == {}
 
 
@@ -193,10 +192,9 @@ async def test_engine_is_asked_at_once_when_it_comes_up_and_when_it_was_restarte
     """Half a minute is for those that stay; adapters loaded into a process are gone with it."""
     async with serving(CARDS) as (url, seen):
         engines = fleet("c", urls={"a": url})
-        task = asyncio.ensure_future(Discovery(catalogue(engines), lambda: engines.snapshot(1.0).engines).run())
-        await asyncio.sleep(0)
-        engines.probe("a", Probe(ok=True, epoch_hint=1.0), 1.0)
-        await until(lambda: len(seen) == 1, "it was asked when it came up")
-        engines.probe("a", Probe(ok=True, epoch_hint=2.0), 2.0)
-        await until(lambda: len(seen) == 2, "it was asked when it was restarted")
-        task.cancel()
+        async with beside(Discovery(catalogue(engines), lambda: engines.snapshot(1.0).engines).run()):
+            await asyncio.sleep(0)
+            engines.probe("a", Probe(ok=True, epoch_hint=1.0), 1.0)
+            await until(lambda: len(seen) == 1, "it was asked when it came up")
+            engines.probe("a", Probe(ok=True, epoch_hint=2.0), 2.0)
+            await until(lambda: len(seen) == 2, "it was asked when it was restarted")
