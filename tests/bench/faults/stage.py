@@ -4,11 +4,11 @@ import asyncio
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from aiohttp import ClientError, ClientSession
+from aiohttp import ClientSession
 
 from tests.bench.errors import BenchError
 from tests.lab import state
@@ -49,8 +49,7 @@ class Stage:
 
     async def ready(self) -> None:
         """Until the router gives work to every engine."""
-        with suppress(AssertionError):
-            await until(self._all_ready, "every engine is ready", _PATIENCE)
+        await self.until(self.lab.all_ready, "every engine is ready")
 
     async def ejected(self, engine: str, since: float) -> None:
         """Until the router gives an engine nothing more; remembers how long that took from a moment of the loop."""
@@ -101,12 +100,6 @@ class Stage:
         argv = [*first.argv, "-x", str(self.lab.state / "haproxy.sock"), "-sf", str(edge.pid)]
         log = str(self.lab.state / "logs" / f"edge-{len(self.edges) + 1}.log")
         self.edges.append(spawn(type(first)("edge", argv, first.env, first.ready_url, log), Path.cwd()))
-
-    async def _all_ready(self) -> bool:
-        try:
-            return await self.lab.all_ready()
-        except (ClientError, OSError):
-            return False
 
 
 @asynccontextmanager

@@ -1,8 +1,17 @@
 """What the fault benchmark counts."""
 
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession
+
+from tests.bench.errors import BenchError
+from tests.bench.faults import stage
 from tests.bench.faults.cases import cases
 from tests.bench.faults.run import EJECTED_SECONDS, seen, table
-from tests.support.load import End, Outcome
+from tests.support.lab import Lab
+from tests.support.load import End, Load, Outcome
+from tests.support.processes import free_ports
 
 
 def _turn(end: End, error: str = "", status: int = 200) -> Outcome:
@@ -28,3 +37,13 @@ def test_an_engine_that_stayed_too_long_is_not_what_was_promised() -> None:
     found = [seen("none", [_turn("ok")]), seen("soon", [_turn("ok")], "", soon), seen("late", [_turn("ok")], "", late)]
     shown = [tuple(row[-2:]) for row in table(found).rows]
     assert shown == [("", "reached"), (f"{soon:.1f}", "reached"), (f"{late:.1f}", "**not reached**")]
+
+
+async def test_a_case_whose_engines_do_not_come_back_is_not_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fewer engines than it says, what it counts is no answer."""
+    monkeypatch.setattr(stage, "_PATIENCE", 0.0)
+    [port] = free_ports(1)
+    async with ClientSession() as client:
+        lab = Lab(Path("nowhere"), {"routers": [{"admin_url": f"http://127.0.0.1:{port}"}]}, client)
+        with pytest.raises(BenchError, match="every engine is ready"):
+            await stage.Stage(lab, Load(client, "", ""), [], 1).ready()
