@@ -201,9 +201,8 @@ def test_router_frozen_under_load_costs_no_request(start: Start) -> None:
     """Frozen, the router costs a few requests the decision's time limit, then nothing until it runs again."""
     stack = start({"tiny": 4})
     with load(stack) as answers:
-        stack.router.signal(signal.SIGSTOP)
-        more(answers, 200)
-        stack.router.signal(signal.SIGCONT)
+        with stack.router.frozen():
+            more(answers, 200)
         stack.until_decided()
     assert not failed(answers)
 

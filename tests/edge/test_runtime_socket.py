@@ -8,7 +8,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 
 import pytest
@@ -106,11 +106,10 @@ def test_only_what_waits_for_its_first_byte_and_can_be_sent_again_is_found(start
     stack.router.stop()
     with asking(stack, engine, 1, chunks=2, gap=1), asking(stack, engine, 1, delay=1, pad="x" * 300_000):
         wait_until(lambda: waiting(stack, engine) == 0, "the stream has begun")
-        stack.engines[engine].signal(signal.SIGSTOP)
-        with asking(stack, engine, 2, delay=0):
+        with ExitStack() as asked, stack.engines[engine].frozen():
+            asked.enter_context(asking(stack, engine, 2, delay=0))
             assert waiting(stack, engine) == 2
             assert waiting(stack, other) == 0
-            stack.engines[engine].signal(signal.SIGCONT)
     assert waiting(stack, engine) == 0
 
 
@@ -121,12 +120,10 @@ def test_requests_that_wait_at_a_frozen_engine_are_served_by_another(start: Star
     frozen = stack.chat("s").engine
     with asking(stack, frozen, 1, chunks=10, gap=0.1) as (stream,):
         wait_until(lambda: waiting(stack, frozen) == 0, "the stream has begun")
-        stack.engines[frozen].signal(signal.SIGSTOP)
-        with asking(stack, frozen, 4, delay=0.1) as asked:
+        with stack.engines[frozen].frozen(), asking(stack, frozen, 4, delay=0.1) as asked:
             _, relieving = router(stack, out=frozen)
             asyncio.run(relieving.step())
             answers = [one.result(10) for one in asked]
-        stack.engines[frozen].signal(signal.SIGCONT)
         assert stream.result().body.count(b"data:") == 10
     assert {(one.status, one.why) for one in answers} == {(200, "retry")}
     assert frozen not in {one.engine for one in answers}

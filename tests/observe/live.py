@@ -10,7 +10,6 @@ import base64
 import json
 import re
 import shutil
-import signal
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -160,6 +159,4 @@ def observing(folder: Path, settings: Mapping[str, Any], **more: Any) -> Iterato
     try:
         yield found
     finally:
-        for child in (found.prometheus, found.alertmanager):
-            child.signal(signal.SIGCONT)
         found.stop()

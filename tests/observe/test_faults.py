@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager
@@ -60,8 +59,7 @@ async def _served(lab: dict[str, Any]) -> AsyncIterator[Load]:
 
 
 async def _goes_on(client: Load) -> None:
-    wanted = len(client.outcomes) + 8
-    await until(lambda: len(client.outcomes) >= wanted, "eight further turns are over", 30)
+    await client.go_on(8)
 
 
 async def test_targets_that_hang_or_lie_are_named(lab: dict[str, Any], tmp_path: Path) -> None:
@@ -80,11 +78,10 @@ async def test_a_prometheus_that_is_gone_or_frozen_is_missed(lab: dict[str, Any]
     with _watching(tmp_path, lab) as (live, switch):
         async with _served(lab) as client:
             await until(lambda: bool(switch.heard), "the switch hears a sign of life", 40)
-            live.prometheus.signal(signal.SIGSTOP)
-            await until(lambda: not live.firing(), "its last alerts have run out", 40)
-            silence = len(switch.heard)
-            await _goes_on(client)
-            live.prometheus.signal(signal.SIGCONT)
+            with live.prometheus.frozen():
+                await until(lambda: not live.firing(), "its last alerts have run out", 40)
+                silence = len(switch.heard)
+                await _goes_on(client)
             await until(lambda: len(switch.heard) > silence, "it is back, and so are the signs", 40)
             live.prometheus.stop()
             await until(lambda: not live.firing(), "its last alerts have run out again", 40)

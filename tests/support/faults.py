@@ -20,13 +20,13 @@ Fault = Callable[[Lab, str], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def stopped(lab: Lab, engine: str) -> AsyncIterator[None]:
+async def stopped(lab: Lab, name: str) -> AsyncIterator[None]:
     """Its process does not run; its kernel still takes every packet."""
-    lab.signal(engine, signal.SIGSTOP)
+    lab.signal(name, signal.SIGSTOP)
     try:
         yield
     finally:
-        lab.signal(engine, signal.SIGCONT)
+        lab.signal(name, signal.SIGCONT)
 
 
 @asynccontextmanager

@@ -8,7 +8,8 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count, islice
 from pathlib import Path
@@ -76,6 +77,15 @@ class Child:
         os.killpg(self.process.pid, number)
         if number in {signal.SIGKILL, signal.SIGTERM}:
             self.process.wait()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Nothing of it runs during the block; its kernel still takes every packet."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
 
     def stop(self) -> None:
         """Kill it, frozen or not."""

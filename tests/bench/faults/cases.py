@@ -36,9 +36,8 @@ async def router_stopped(stage: Stage) -> None:
     """It is there and says nothing."""
     async with stage.load.running(stage.talks):
         await stage.served(2)
-        stage.signal("router", signal.SIGSTOP)
-        await stage.served()
-        stage.signal("router", signal.SIGCONT)
+        async with stopped(stage.lab, "router"):
+            await stage.served()
         await stage.served()
 
 
