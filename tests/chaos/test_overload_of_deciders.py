@@ -60,10 +60,7 @@ async def _capped(lab: Deciders, **admission: int) -> None:
         put(path, yaml.safe_dump({**settings, "admission": {**settings.get("admission", {}), **admission}}))
 
     async def in_force() -> bool:
-        found = [
-            await lab.metric(url, "ironrack_router_config_reloads_total", result="ok") for url in lab.urls.values()
-        ]
-        return min(found) >= 1
+        return min([await lab.metric(url, RELOADED, result="ok") for url in lab.urls.values()]) >= 1
 
     await until(in_force, "every router has the limits")
 

@@ -53,6 +53,16 @@ class Busy:
                 places[one.session].add(one.served_by)
         return [one for one in self.load.outcomes if one.served_by not in places[one.session]]
 
+    async def configure(self, text: str, result: str = "ok") -> None:
+        """Give the router a file; returns when it is in force, or with `failed` when it was refused."""
+        before = await self.stack.metric(RELOADS, result=result)
+        put(SETTINGS, text)
+
+        async def read() -> bool:
+            return await self.stack.metric(RELOADS, result=result) > before
+
+        await until(read, f"the router has read its new file: {result}")
+
     def assert_nothing_failed(self) -> None:
         """Every turn was answered whole."""
         failed = [one for one in self.load.outcomes if one.end != "ok"]
@@ -140,18 +150,7 @@ async def wide_gate(busy: Busy) -> AsyncIterator[None]:
     settings = yaml.safe_load(good)
     settings["routing"]["gate_seconds"] = WIDE_GATE_SECONDS
     try:
-        await _put(busy, yaml.safe_dump(settings))
+        await busy.configure(yaml.safe_dump(settings))
         yield
     finally:
-        await _put(busy, good)
-
-
-async def _put(busy: Busy, text: str) -> None:
-    """Give the router a good file; returns when it is in force."""
-    before = await busy.stack.metric(RELOADS, result="ok")
-    put(SETTINGS, text)
-
-    async def in_force() -> bool:
-        return await busy.stack.metric(RELOADS, result="ok") > before
-
-    await until(in_force, "the router's new file is in force")
+        await busy.configure(good)
