@@ -133,7 +133,7 @@ class Accounts:
             return
         try:
             self._take(event, retries, now)
-        except Exception:
+        except Exception:  # one bad event ends nothing: it is counted and logged
             self._tally.fault(logger, "a completion could not be accounted for")
 
     def _take(self, event: Event, retries: int, now: float) -> None:

@@ -95,7 +95,7 @@ class Answers:
                     variables = self._admit(arguments, now, reply)
                 elif name == "begun":
                     self._begun(arguments, now)
-        except Exception:
+        except Exception:  # the edge places it by itself; counted and logged
             self._tally.fault(logger, "a question could not be answered")
             return _NOTHING
         return variables

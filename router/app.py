@@ -205,7 +205,7 @@ async def _every(seconds: float, action: Callable[[], Awaitable[None]], tally: T
         await asyncio.sleep(seconds)
         try:
             await action()
-        except Exception:
+        except Exception:  # a timer outlives what it does
             tally.fault(logger, "a timer failed: it goes on")
 
 
@@ -214,7 +214,7 @@ async def _always(run: Callable[[], Awaitable[None]], tally: Tally) -> None:
     while True:
         try:
             await run()
-        except Exception:
+        except Exception:  # as above
             tally.fault(logger, "a task failed: it is started again")
         await asyncio.sleep(_AGAIN_SECONDS)
 

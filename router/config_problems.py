@@ -32,7 +32,7 @@ def _section_at(root: type[BaseModel], loc: tuple[int | str, ...]) -> type[BaseM
         if isinstance(part, str):
             annotation = section.model_fields[part].annotation
             section = next(iter(get_args(annotation)), annotation)
-    return cast("type[BaseModel]", section)
+    return cast("type[BaseModel]", section)  # the places that pydantic names end in one
 
 
 def nearest(word: str, allowed: list[str]) -> str:

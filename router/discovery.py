@@ -71,6 +71,7 @@ class Discovery:
     async def _look(self, http: aiohttp.ClientSession, url: str) -> Learnt | None:
         headers = {"authorization": f"Bearer {self.engine_key}"} if self.engine_key else {}
         async with self._gate:
+            # What was learnt before holds; it is asked again soon, and its health is the prober's to judge.
             with suppress(aiohttp.ClientError, OSError, TimeoutError):
                 async with http.get(f"{url}/v1/models", headers=headers, allow_redirects=False) as answer:
                     if answer.status == 200:

@@ -136,7 +136,7 @@ class Door:
             return None
         except Refused as refused:
             self._turn_away(waiting, refused, now)
-        except Exception:
+        except Exception:  # those behind it must still get in
             self._tally.fault(logger, "a request that waited could not be decided")
             self._turn_away(waiting, None, now)
         else:
@@ -155,7 +155,7 @@ class Door:
             return
         try:
             waiting.reply(waiting, answer)
-        except Exception:
+        except Exception:  # the others are still to be told
             self._tally.fault(logger, "one who waited could not be told")
 
     def _class_of(self, ask: Ask) -> PriorityClass:

@@ -87,7 +87,7 @@ async def begin(http: aiohttp.ClientSession, url: URL, headers: Mapping[str, str
         raise Failed("SH", "broke off before it had answered") from error
     try:
         return Begun(answer, await _first(answer))
-    except BaseException:
+    except BaseException:  # the connection is closed whatever ends this, a cancellation too
         answer.close()
         raise
 

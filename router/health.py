@@ -132,7 +132,7 @@ class Prober:
             try:
                 ok = await self._look(http, target, rhythm.timeout * (_SECOND_TIMEOUT if again else 1.0))
                 fails = 0 if ok else fails + 1
-            except Exception:
+            except Exception:  # an engine that nobody probes would stay as it is for good
                 self._tally.prober_restarts[target.name] += 1
                 logger.exception("prober of %s died: starting it again", target.name)
             pause = rhythm.interval * (_SECOND_LOOK if fails == 1 else 1.0)
@@ -173,7 +173,7 @@ class Prober:
 
     async def _metrics(self, http: aiohttp.ClientSession, target: Target, patience: float) -> Scrape:
         """Return what `/metrics` tells; an engine that answers `/health` only is alive all the same."""
-        with suppress(aiohttp.ClientError, OSError, TimeoutError):
+        with suppress(aiohttp.ClientError, OSError, TimeoutError):  # as the first line says: no metrics, no failure
             async with asyncio.timeout(max(patience, 0.0)), self._get(http, target, "/metrics") as answer:
                 if answer.status == 200:
                     return read_metrics(await answer.content.read(_METRICS_OCTETS))

@@ -138,7 +138,7 @@ class KvEvents:
             try:
                 with _socket(context, zmq.SUB, feed.endpoint) as socket:
                     await _Follower(self, context, feed, socket).follow()
-            except Exception:
+            except Exception:  # one broken feed must not end the others
                 logger.exception("events of %s could not be followed: starting again", feed.engine)
             self._index.begin(feed.engine, whole=False)
             await asyncio.sleep(_AGAIN_SECONDS)
@@ -204,7 +204,7 @@ class _Follower:
 
     async def _drain(self) -> None:
         raw: zmq.Socket[bytes] = zmq.Socket.shadow(self._socket)
-        with suppress(zmq.Again):
+        with suppress(zmq.Again):  # nothing more is there now
             while True:
                 for _ in range(_IN_A_ROW):
                     await self._live(raw.recv_multipart(zmq.NOBLOCK))

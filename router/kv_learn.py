@@ -133,7 +133,7 @@ class Learner:
             )
         except (aiohttp.ClientError, OSError, TimeoutError, ValueError, RecursionError):
             return "failed"
-        except Exception:
+        except Exception:  # one odd prompt must not end the learning
             logger.exception("a prompt could not be learnt: going on with the next")
             return "failed"
         return "learnt"

@@ -131,7 +131,7 @@ class Proxy:
             return _refusal(refused, request)
         except ConnectionResetError:
             return web.Response(status=_CLIENT_LEFT)
-        except Exception:
+        except Exception:  # told the client in the API's form; counted and logged
             self._tally.fault(logger, "a request could not be passed on")
             return _refusal(_failed(), request)
 

@@ -116,7 +116,7 @@ class Reloader:
             asked = await self._pause()
             try:
                 await self.look(asked=asked)
-            except Exception:
+            except Exception:  # a disk that fails once must not end the looking
                 logger.exception("settings could not be looked at: the last good ones stay")
 
     async def look(self, *, asked: bool = False) -> None:
@@ -160,7 +160,7 @@ class Reloader:
     def _take(self, source: Source) -> None:
         try:
             self._apply(source)
-        except Exception as error:
+        except Exception as error:  # whatever it is, the last good ones are taken back
             logger.exception("settings could not be applied: the last good ones are taken over again")
             self._take_back()
             self._refuse((f"{self._path.name}: found good, but {error!r} when it was applied",), asked=True)
@@ -174,7 +174,7 @@ class Reloader:
     def _take_back(self) -> None:
         try:
             self._apply(self._source)
-        except Exception:
+        except Exception:  # nothing is left to go back to: said, and served on
             logger.exception("the last good settings could not be taken over again: restart this router")
 
     def _refuse(self, problems: tuple[str, ...], *, asked: bool) -> None:

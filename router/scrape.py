@@ -54,7 +54,7 @@ def read_metrics(text: bytes) -> Scrape:
         if name == _CACHE.encode():
             caches.append(_cache_tokens(labels))
             continue
-        with suppress(ValueError):
+        with suppress(ValueError):  # no number: no line of ours
             value = float(octets)
             if math.isfinite(value):
                 values.setdefault(name.decode(), []).append(value)

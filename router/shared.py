@@ -148,7 +148,7 @@ class Shared:
         """Remove files of engine lists that nobody uses any more."""
         for path in self._folder.glob("load-*.bin"):
             if path.name != file_name(self._engines):
-                with suppress(OSError):
+                with suppress(OSError):  # another router may sweep at the same moment
                     if now - _newest(path) > _FORGOTTEN_SECONDS:
                         path.unlink()
 

@@ -59,7 +59,7 @@ class Spool:
         try:
             async with asyncio.timeout(self._wait_seconds):
                 await turn
-        except BaseException as error:
+        except BaseException as error:  # room is given back whatever ends the waiting, a cancellation too
             self._give_up(entry)
             if isinstance(error, TimeoutError):
                 raise _full() from None

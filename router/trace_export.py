@@ -76,7 +76,7 @@ class TraceExport:
         spans = [span for traced in batch for span in self.spans(traced)]
         try:
             done = self._exporter.export(spans) is SpanExportResult.SUCCESS
-        except Exception:
+        except Exception:  # a foreign exporter may raise anything; counted as failed
             logger.exception("spans could not be exported")
             done = False
         self._count(len(spans), done=done)

@@ -92,7 +92,7 @@ async def test_what_one_router_sent_fills_the_engines_for_the_other(lab: Decider
         return {sum(one["in_flight"] + one["foreign_in_flight"] for one in engines) for engines in found} == {count}
 
     async def hold(number: int) -> None:
-        with suppress(ClientConnectionError):
+        with suppress(ClientConnectionError):  # held until it is cancelled
             await _send(lab, number, ENDLESS)
 
     async with asyncio.TaskGroup() as group:

@@ -55,7 +55,7 @@ def leave(stack: Stack, name: str) -> None:
 
 def ask(stack: Stack, name: str, **wish: object) -> None:
     """One request under a name; whatever becomes of it."""
-    with contextlib.suppress(http.client.HTTPException, OSError):
+    with contextlib.suppress(http.client.HTTPException, OSError):  # some of them are cut or refused on purpose
         stack.post(stack.question(**wish), x_request_id=name, x_session_id="s")
 
 

@@ -221,7 +221,7 @@ async def serve(config: EngineConfig, stop: asyncio.Event) -> None:
         await web.TCPSite(runner, config.host, config.port, backlog=4096).start()
         await stop.wait()
     finally:
-        with suppress(ConnectionError):
+        with suppress(ConnectionError):  # a client that left first
             await runner.cleanup()
 
 

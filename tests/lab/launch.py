@@ -43,7 +43,7 @@ def up(wanted: Wanted) -> dict[str, Any]:
         try:
             for batch in ([*lab.engines, *lab.routers], [lab.edge]):
                 started = start(wanted.state, batch, started)
-        except BaseException:
+        except BaseException:  # an interrupt must leave nothing running either
             end_saved(wanted.state)
             raise
         pids = {process.command.name: process.pid for process in started.processes}

@@ -98,5 +98,5 @@ def tail(log: str) -> str:
 def _signal(processes: Iterable[Process], number: signal.Signals) -> None:
     for process in processes:
         if process.alive():
-            with suppress(ProcessLookupError):
+            with suppress(ProcessLookupError):  # it ended meanwhile
                 os.kill(process.pid, number)

@@ -133,7 +133,7 @@ def _broken_off(stack: Watched) -> None:
     served = str(answer.headers["x-served-by"])
     answer.read(1)
     labs.run("kill", served, "--state", str(stack.report["state"]))
-    with contextlib.suppress(http.client.HTTPException, OSError):
+    with contextlib.suppress(http.client.HTTPException, OSError):  # the answer is broken off: that is the fault
         answer.read()
     connection.close()
     labs.run("restart", served, "--state", str(stack.report["state"]))

@@ -45,7 +45,7 @@ def frozen(container: str) -> Iterator[None]:
 
 def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):  # killed meanwhile
             os.kill(pid, number)
 
 
@@ -54,7 +54,7 @@ def children(pid: int) -> set[int]:
     # A child belongs to the thread that started it, and a thread may end while this looks.
     found: set[int] = set()
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
             found.update(map(int, path.read_text().split()))
     return found
 

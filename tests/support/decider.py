@@ -47,7 +47,7 @@ class Decider:
         """End, and all connections with it."""
         self._server.shutdown()
         for connection in tuple(self._open):
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # the other side was faster
                 connection.shutdown(socket.SHUT_RDWR)
         self._server.server_close()
         self._thread.join()
@@ -60,7 +60,7 @@ class Decider:
         """Answer until either side ends the connection."""
         agent = Agent(Limits(frame=131072, payload=524288))
         self._open.add(connection)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # the edge left, or the test stopped this
             while not agent.closing and (data := connection.recv(65536)):
                 for question in agent.receive(data):
                     agent.acknowledge(question, self._answer(question))

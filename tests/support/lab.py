@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import ClientSession
 
@@ -97,11 +97,11 @@ class Lab(Running):
         url = f"{self.engines[engine]}/sim"
         request = self.client.post(url, json=order) if order else self.client.get(url)
         async with request as response:
-            return cast("dict[str, Any]", await response.json())
+            return dict(await response.json())
 
     async def die(self, engine: str) -> None:
         """Make an engine's process end on the spot."""
-        with suppress(ConnectionError):
+        with suppress(ConnectionError):  # it dies before it answers
             await self.sim(engine, die=True)
 
     def _pid(self, name: str) -> int:
@@ -134,7 +134,7 @@ def run(*argv: str) -> dict[str, Any]:
     done = subprocess.run([_COMMAND, *argv], capture_output=True, text=True, check=False, timeout=90)
     if done.returncode not in (0, 1):
         raise AssertionError(done.stderr)
-    return cast("dict[str, Any]", json.loads(done.stdout))
+    return dict(json.loads(done.stdout))
 
 
 @contextmanager

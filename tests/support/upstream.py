@@ -37,7 +37,7 @@ class Request:
     @property
     def wish(self) -> dict[str, Any]:
         """What the body asks this engine to do; nothing if it is not an object."""
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError):  # no JSON: no wish
             wish = json.loads(self.body)
             return wish if isinstance(wish, dict) else {}
         return {}
@@ -55,6 +55,7 @@ class Engine:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answer requests of one connection until either side ends it."""
+        # A client that leaves, and one that says nothing more, end a connection as any other end does.
         with contextlib.suppress(ConnectionError, TimeoutError, asyncio.IncompleteReadError):
             while True:
                 async with asyncio.timeout(self.keep_alive_seconds):
@@ -76,7 +77,7 @@ class Engine:
             answer.cancel()
             return False
         gone.cancel()
-        with contextlib.suppress(asyncio.CancelledError, ConnectionError):
+        with contextlib.suppress(asyncio.CancelledError, ConnectionError):  # told to end, or its client has left
             await gone
         return answer.result()
 

@@ -125,7 +125,7 @@ def place(root: Path, files: Sequence[Mapping[str, Any]], arrived: Sequence[str]
         target = root / name
         target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = root / INCOMING / str(number)
-        with contextlib.suppress(PermissionError):
+        with contextlib.suppress(PermissionError):  # not root: whoever copied it is this user
             os.chown(fresh, os.geteuid(), os.getegid())
         fresh.chmod(0o644)
         fresh.replace(target)

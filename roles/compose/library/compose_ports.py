@@ -94,9 +94,9 @@ def targets(folder: Path) -> Iterator[str]:
     try:
         links = list(folder.iterdir())
     except OSError:
-        return
+        return  # the process has ended
     for link in links:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # it was closed
             yield os.readlink(link)
 
 

@@ -31,6 +31,7 @@ class Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ask the first time."""
+        # uvloop's transports have the methods of asyncio's, but not its class.
         self._transport = cast("asyncio.Transport", transport)
         self._transport.write(self._question)
 

@@ -135,7 +135,7 @@ async def test_body_in_chunks_gets_no_length() -> None:
 async def test_what_is_no_object_stays_none(body: bytes) -> None:
     """Nothing here turns a bad request into a good one, and nothing raises: the engine says what is wrong."""
     found: Any = None
-    with contextlib.suppress(ValueError, RecursionError):
+    with contextlib.suppress(ValueError, RecursionError):  # no JSON is no object either
         found = json.loads((await _through(_pieces(body), PRIORITY, SALT)).body)
     assert not isinstance(found, dict)
 

@@ -100,6 +100,7 @@ def question(stream: int, message: str) -> bytes:
 
 def connected() -> tuple[SpopConnection, Later, Wire]:
     later, wire = Later(), Wire()
+    # Of all that answers, a connection knows the one method.
     connection = SpopConnection(cast("Answers", later), Limits(), Tally((), ()), set())
     connection.connection_made(wire)
     connection.data_received(HELLO)
