@@ -15,9 +15,15 @@ def run(argv: Sequence[str], *, env: Mapping[str, str] | None = None, cwd: str |
     """Standard output of a program; raises BundleError with its last lines when it fails or is not there."""
     try:
         done = subprocess.run(
-            argv, capture_output=True, text=True, errors="replace", check=False, cwd=cwd,
-            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})}, stdin=subprocess.DEVNULL,
-        )  # fmt: skip
+            argv,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C.UTF-8", **(env or {})},
+            stdin=subprocess.DEVNULL,
+        )
     except OSError as error:
         raise BundleError([f"{argv[0]}: {error.strerror}: it is needed here; install it"]) from None
     if done.returncode:

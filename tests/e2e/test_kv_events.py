@@ -66,9 +66,20 @@ class Router:
     def _snapshot(self) -> EngineSnapshot:
         named = self.engine.config["engines"][0]["name"]
         found = EngineSnapshot(
-            named, self.engine.url, "tiny", State.READY, False, True, 0, 0, 1.0, 0.0, epoch=self.life, failures=0,
+            named,
+            self.engine.url,
+            "tiny",
+            State.READY,
+            False,
+            True,
+            0,
+            0,
+            1.0,
+            0.0,
+            epoch=self.life,
+            failures=0,
             probe_failures=0,
-        )  # fmt: skip
+        )
         return replace(found, cache_tokens=BLOCKS * 128)
 
     @property

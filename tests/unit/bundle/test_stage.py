@@ -170,10 +170,19 @@ def test_request_survives_json() -> None:
     """What the role hands over is what the program reads."""
     plan = {"services": [], "hosts": [], "settings": {"models": []}}
     options = {
-        "packages": {}, "controller_platform": "", "mirrors": MIRRORS, "package_sources": [], "images": ["a:1"],
-        "packages_enabled": True, "wheels_groups": ["ansible"], "weights_paths": {}, "weights_exclude": [],
-        "hub_url": "http://x", "refresh": False, "gpus": {},
-    }  # fmt: skip
+        "packages": {},
+        "controller_platform": "",
+        "mirrors": MIRRORS,
+        "package_sources": [],
+        "images": ["a:1"],
+        "packages_enabled": True,
+        "wheels_groups": ["ansible"],
+        "weights_paths": {},
+        "weights_exclude": [],
+        "hub_url": "http://x",
+        "refresh": False,
+        "gpus": {},
+    }
     made = ask.request(plan, "1", {"debian-12-amd64": ["a"]}, options)
     assert Request.model_validate(json.loads(json.dumps(made))).platforms[0].need.hosts == ["a"]
 
