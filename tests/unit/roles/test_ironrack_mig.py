@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PROGRAM = Path(__file__).resolve().parents[3] / "roles/gpu_driver/files/ironrack_mig.py"
-# Answers as nvidia-smi does, keeps what it was told in files, and writes down what it changed.
+# Answers as nvidia-smi does, keeps what it was told in files (none before that), and writes down what it changed.
 SMI = r"""#!/bin/sh
 cd "$STATE"
 case "$*" in
