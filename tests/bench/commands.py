@@ -88,12 +88,13 @@ def _quality(given: argparse.Namespace) -> Report:
 def _memory_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sessions", type=int, default=1_000_000)
     parser.add_argument("--haproxy", help="only its version counts here; else the one on PATH")
+    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
 
 
 def _memory(given: argparse.Namespace) -> Report:
     from tests.bench.memory.run import run  # noqa: PLC0415 - a bench loads what it needs alone
 
-    return run(given.sessions, given.haproxy)
+    return run(given.sessions, given.haproxy, given.compiled.resolve() if given.compiled else None)
 
 
 def _faults_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,7 +14,7 @@ from tests.bench.errors import BenchError
 from tests.bench.machine import rss_bytes
 from tests.bench.memory.feed import Asked, Feed, connected, line
 from tests.bench.memory.tables import Sample, report
-from tests.bench.overhead.subjects import cheap
+from tests.bench.overhead.subjects import cheap, ran
 from tests.bench.progress import Bar, progress
 from tests.bench.report import Report
 from tests.lab import processes, starting, topology
@@ -71,10 +71,10 @@ class Fed:
     left: int
 
 
-def run(sessions: int, program: str | None) -> Report:
-    """Feed, sample, report. Raises BenchError."""
+def run(sessions: int, program: str | None, compiled: Path | None = None) -> Report:
+    """Feed, sample, report. `compiled`: see the lab's. Raises BenchError."""
     with tempfile.TemporaryDirectory() as folder, progress("memory", sessions) as bar:
-        lab = _lab(Path(folder), program)
+        lab = _lab(Path(folder), program, compiled)
         state = State((), {})
         try:
             state = starting.start(Path(folder), [*lab.engines, *lab.routers], state)
@@ -83,11 +83,11 @@ def run(sessions: int, program: str | None) -> Report:
             raise BenchError(str(problem)) from problem
         finally:
             processes.end(state.processes)
-    settings = {"sessions": sessions, "engines": _ENGINES, "flaps": fed.flaps}
+    settings = {"sessions": sessions, "engines": _ENGINES, "flaps": fed.flaps, "router": ran(compiled)}
     return report(fed.samples, fed.ends, fed.left, settings, {**asdict(fed), "ends": dict(fed.ends)})
 
 
-def _lab(folder: Path, program: str | None) -> topology.Lab:
+def _lab(folder: Path, program: str | None, compiled: Path | None) -> topology.Lab:
     try:
         found, version = haproxy(program)
         wanted = topology.Wanted(
@@ -100,6 +100,7 @@ def _lab(folder: Path, program: str | None) -> topology.Lab:
             decide_milliseconds=500,
             engine_options=(),
             state=folder,
+            compiled=compiled,
         )
         lab = topology.design(wanted)
     except LabError as problem:

@@ -10,7 +10,7 @@ from tests.bench.errors import BenchError
 from tests.bench.machine import cpu_seconds
 from tests.bench.overhead import load
 from tests.bench.overhead.measured import Measurement
-from tests.bench.overhead.subjects import Bench, Running, Wanted, engines_up, prepare, started
+from tests.bench.overhead.subjects import Bench, Running, Wanted, engines_up, prepare, ran, started
 from tests.bench.overhead.tables import report
 from tests.bench.overhead.workloads import WORKLOADS, Workload
 from tests.bench.progress import progress
@@ -45,7 +45,7 @@ def run(wanted: Wanted, names: Sequence[str], seconds: float, repeats: int) -> R
         "repeats": repeats,
         "haproxy": haproxy(wanted.haproxy)[1],
         "engines": wanted.engines,
-        "router": "compiled, as in its image" if wanted.compiled else "from source",
+        "router": ran(wanted.compiled),
     }
     raw = [asdict(one) for one in found]
     return report(found, workloads, [one.name for one in bench.subjects], settings, raw)

@@ -82,6 +82,11 @@ class Running:
     pids: Mapping[str, Sequence[int]]
 
 
+def ran(compiled: Path | None) -> str:
+    """How the router runs, for whoever reads the figures."""
+    return "compiled, as in its image" if compiled else "from source"
+
+
 def prepare(wanted: Wanted, folder: Path) -> Bench:
     """Plan everything and write what has to be written; nothing is started yet."""
     try:
