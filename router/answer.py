@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 
 from router.admission import Ticket, Waiting
@@ -130,10 +131,10 @@ class Answers:
             raise NeedsProxy
 
     def _admit(self, arguments: Mapping[str, Value], now: float, reply: Say) -> Variables | None:
-        def told(waiting: Waiting, answer: Ticket | Refused | None) -> None:
-            reply(self._said(waiting, answer))
+        return None if self._door.admit(_lease(arguments), now, partial(self._tell, reply)) else _NOTHING
 
-        return None if self._door.admit(_lease(arguments), now, told) else _NOTHING
+    def _tell(self, reply: Say, waiting: Waiting, answer: Ticket | Refused | None) -> None:
+        reply(self._said(waiting, answer))
 
     def _said(self, waiting: Waiting, answer: Ticket | Refused | None) -> Variables:
         if isinstance(answer, Refused):
