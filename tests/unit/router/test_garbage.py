@@ -55,7 +55,7 @@ class Stack:
     def ask(self, lease: str, session: str = "", model: str = "tiny") -> Variables:
         body = json.dumps({"messages": [{"role": "user", "content": f"{lease} " * 200}], "model": model}).encode()
         named: dict[str, Value] = {"session": session, "source": "x-session-id"} if session else {}
-        asked: dict[str, Value] = {"lease": lease, "method": "POST", "path": "/v1/chat/completions", "size": len(body), "body": body}
+        asked: dict[str, Value] = {"lease": lease, "method": "POST", "path": "/v1/chat/completions", "body": body}
         said = self.answers.answer(Notify(1, 1, {"ask": {**asked, **named}}), 1.0)
         assert said is not None
         return said
