@@ -23,11 +23,17 @@ def guard_config(plan: Plan, host: str) -> dict[str, Any]:
         "plain": {**_endpoint(listens["plain"]), "acme": tls["acme_responder"] or ""} if "plain" in listens else None,
         "auth": {"keys_path": f"{SECRETS}/keys.map"} if edge["tenants"] else None,
         "tenants": [_tenant(tenant, plan["settings"]["models"]) for tenant in edge["tenants"]],
+        "handover_path": handover_path(edge["runtime_socket"]),
         "peers": _peers(plan),
         "peer_name": f"edge-{host}",
         "admin": {**_endpoint(admin), "token_path": f"{SECRETS}/admin-tokens"} if admin else None,
         "engine_key_path": f"{SECRETS}/engine.map" if plan["settings"]["engines"]["api_key_enabled"] else "",
     }
+
+
+def handover_path(runtime_socket: str) -> str:
+    """Where an edge's next process is told what this one knows: beside its runtime socket, so no port is needed."""
+    return f"{runtime_socket.rsplit('/', 1)[0]}/peers.sock"
 
 
 def edge_secrets(plan: Plan, host: str) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from stackplan.guard import handover_path
 from stackplan.settings import Settings
 
 
 def guard_problems(settings: Settings) -> list[str]:
-    """Every contradiction among tenants, keys and certificates."""
-    return [*_tenants(settings), *_keys(settings), *_tls(settings)]
+    """Every contradiction among tenants, keys, certificates and sockets."""
+    return [*_tenants(settings), *_keys(settings), *_tls(settings), *_sockets(settings)]
 
 
 def _tenants(settings: Settings) -> Iterator[str]:
@@ -50,3 +51,12 @@ def _tls(settings: Settings) -> Iterator[str]:
         yield f"{where}.redirect_port: {tls.redirect_port} was found: it needs a certificate; name one or remove it"
     if tls.acme_responder and not tls.redirect_port:
         yield f"{where}.acme_responder: it was found without redirect_port: it is asked there; set redirect_port: 80"
+
+
+def _sockets(settings: Settings) -> Iterator[str]:
+    path = settings.edge.runtime_socket
+    if path == handover_path(path):
+        yield (
+            f"stack_edge.runtime_socket: {path!r} was found: that file is where a reload hands over: any other name is "
+            "allowed; rename it"
+        )

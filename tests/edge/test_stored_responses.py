@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import re
-import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -15,6 +13,7 @@ import pytest
 
 from tests.support.clients import Answer
 from tests.support.processes import free_ports, wait_until
+from tests.support.runtime_socket import entries
 from tests.support.stack import Stack, edge_config
 
 Start = Callable[..., Stack]
@@ -65,19 +64,10 @@ def strays(found: list[Chat]) -> dict[str, list[str]]:
     return {chat.name: chat.engines for chat in found if len(set(chat.engines)) > 1}
 
 
-def entries(stack: Stack, table: str) -> int:
-    """How many entries one of the edge's tables has."""
-    with socket.socket(socket.AF_UNIX) as client:
-        client.connect(stack.config["runtime_socket"])
-        client.sendall(f"show table {table}\n".encode())
-        found = re.search(rb"used:(\d+)", client.makefile("rb").read())
-    assert found, table
-    return int(found[1])
-
-
 def agree(first: Stack, second: Stack, table: str) -> bool:
     """Whether both edges have as many entries of a table."""
-    return entries(first, table) == entries(second, table)
+    one, other = (entries(stack.config["runtime_socket"], table) for stack in (first, second))
+    return one == other
 
 
 def ready(start: Start, count: int) -> Stack:
@@ -193,11 +183,12 @@ def test_response_that_nobody_keeps_is_the_engines_to_refuse(start: Start) -> No
 def test_id_deep_in_another_answer_is_not_taken_for_a_response(start: Start) -> None:
     """Only this path has responses; what chats are called is nothing to remember."""
     stack = start({"tiny": 2})
-    before = entries(stack, "responses")
+    table = partial(entries, stack.config["runtime_socket"], "responses")
+    before = table()
     stack.chat("s", id="chatcmpl-1")
-    assert entries(stack, "responses") == before
+    assert table() == before
     Chat(stack, "one").turn()
-    assert entries(stack, "responses") == before + 1
+    assert table() == before + 1
 
 
 def test_chain_of_a_tenant_goes_on_without_a_router(start: Start, tmp_path: Path) -> None:

@@ -97,6 +97,17 @@ def test_everything_at_once_is_accepted_without_a_warning(models: str, tmp_path:
     assert not _check(path)
 
 
+@pytest.mark.parametrize(("peers", "told"), [([], "handover"), (EVERYTHING["peers"], "ironrack")])
+def test_every_table_has_somebody_to_be_told(peers: list[dict[str, Any]], told: str, tmp_path: Path) -> None:
+    """Other edges where there are some, else the next process; of tenants always that one: each edge counts alone."""
+    config = _config("three models", "defaults", tmp_path) | EVERYTHING | {"peers": peers}
+    lines = render(config, tmp_path).read_text().splitlines()
+    tables = [line.split() for line in lines if line.lstrip().startswith("stick-table")]
+    assert {table[-2] for table in tables} == {"peers"}
+    assert {table[-1] for table in tables if "gpc0_rate(60s),conn_cur" in table} == {"handover"}
+    assert {table[-1] for table in tables if "gpc0_rate(60s),conn_cur" not in table} == {told}
+
+
 @pytest.mark.parametrize("version", VERSIONS)
 def test_agent_speaks_as_the_version_wants(version: str, tmp_path: Path) -> None:
     """HAProxy 3.1 made the agent's protocol a mode of its own and its settings the backend's."""

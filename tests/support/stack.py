@@ -54,6 +54,8 @@ def edge_config(models: dict[str, int], count: int = 1, **changes: Any) -> dict[
         "bind": [{"address": "127.0.0.1", "port": bind}],
         "metrics": {"address": "127.0.0.1", "port": metrics},
         "runtime_socket": "/run/haproxy/admin.sock",
+        "handover_path": "/run/haproxy/peers.sock",
+        "peer_name": "edge-test",
         "threads": 1,
         "maxconn": 4096,
         "buffer_bytes": 131072,
@@ -155,6 +157,7 @@ class Stack:
             "haproxy_version": haproxy_version(program),
             "spoe_path": str(self.folder / "spoe.cfg"),
             "runtime_socket": str(self.folder / "admin.sock"),
+            "handover_path": str(self.folder / "peers.sock"),
         }
         path = render(self.config, self.folder)
         self.routers = [self._router(index) for index in range(len(self.config["deciders"]))]

@@ -84,6 +84,16 @@ def test_low_port_makes_root_the_owner_of_secrets() -> None:
     assert stackplan.edge_config(low, "box")["plain"] == {"address": "0.0.0.0", "port": 80, "acme": ""}
 
 
+def test_edge_alone_hands_over_to_its_next_process_without_a_port() -> None:
+    """A socket in the folder that the edge has for its sockets: nothing to collide with, nothing for a firewall."""
+    planned = _plan(runtime_socket="/run/edge/admin.sock")
+    config = stackplan.edge_config(planned, "box")
+    assert (config["peer_name"], config["handover_path"]) == ("edge-box", "/run/edge/peers.sock")
+    [edge] = services(planned, "edge")
+    assert {port["name"] for port in edge["ports"]} == {"http", "metrics"}
+    assert "/run/edge" in {mount["target"] for mount in edge["mounts"] if not mount["read_only"]}
+
+
 def test_several_edges_are_peers_and_nobody_else_is() -> None:
     """Each knows all of them by their private addresses, and the firewall lets in edges only."""
     planned = stackplan.plan(intent(), fleet())
@@ -108,6 +118,7 @@ def test_several_edges_are_peers_and_nobody_else_is() -> None:
         ({"tls": {"self_signed": True, "certificate": "/a.pem"}}, "one of both"),
         ({"tls": {"redirect_port": 80}}, "redirect_port"),
         ({"tls": {"self_signed": True, "acme_responder": "a:80"}}, "acme_responder"),
+        ({"runtime_socket": "/run/edge/peers.sock"}, "where a reload hands over"),
     ],
 )
 def test_contradictions_are_told(edge: dict[str, Any], words: str) -> None:
