@@ -42,14 +42,11 @@ class Busy:
     talks: list[Conversation]
     home: dict[str, str]
 
-    def strayed(self, *excused: str) -> list[Outcome]:
-        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still.
-
-        `excused`: reasons that count as one, too.
-        """
+    def strayed(self) -> list[Outcome]:
+        """Turns away from home without a reason of their engine: full, or, on a busy machine, standing still."""
         places = {session: {engine} for session, engine in self.home.items()}
         for one in self.load.outcomes:
-            if one.reason in {"spill", "retry", "eject", *excused}:
+            if one.reason in {"spill", "retry", "eject"}:
                 places[one.session].add(one.served_by)
         return [one for one in self.load.outcomes if one.served_by not in places[one.session]]
 
