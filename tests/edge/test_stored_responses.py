@@ -139,7 +139,7 @@ def test_chain_of_responses_goes_on_without_a_router(start: Start, stream: bool)
 @pytest.mark.parametrize("routers", ["know", "started again", "gone"])
 def test_chains_of_one_named_session_each_go_where_they_are_stored(start: Start, routers: str) -> None:
     """A session that moved has left responses behind: what continues one of them follows that, not the session."""
-    stack = start({"tiny": 2})
+    stack = ready(start, 1)
     first, second = Chat(stack, "first", x_session_id="s"), Chat(stack, "second", x_session_id="s")
     first.turn()
     second.turn(fail_on=[first.engines[0]], how="503")
