@@ -8,13 +8,11 @@ from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
-from xxhash import xxh3_64_intdigest, xxh64_intdigest
+from xxhash import xxh3_64_intdigest, xxh64_digest, xxh64_intdigest
 
 from router.body import Members
 
 _NO_TENANT: Final = ("", "-")
-_INT64: Final = 1 << 63
-_UINT64: Final = 1 << 64
 _SCOPES: Final = 4096
 _SESSIONS: Final = 8192
 _SHORT_NAME: Final = 128
@@ -33,8 +31,8 @@ def stick(whose: Whose, value: bytes) -> str:
     Behind it stands the tenant, where there is one: no tenant's name has a `|` in it.
     """
     tenant = whose[0]
-    digest = xxh64_intdigest(value if tenant in _NO_TENANT else b"%b|%b" % (value, octets(tenant)))
-    return str(digest - _UINT64 if digest >= _INT64 else digest)
+    digest = xxh64_digest(value if tenant in _NO_TENANT else b"%b|%b" % (value, octets(tenant)))
+    return _decimal(int.from_bytes(digest, "big", signed=True))
 
 
 def named(whose: Whose, name: str) -> tuple[int, str]:
@@ -94,8 +92,13 @@ def _text(raw: msgspec.Raw, rest: list[str]) -> str:
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
+        return _decimal(value)
     return value if isinstance(value, str) else ""
+
+
+def _decimal(number: object) -> str:
+    """As an object, because compiled code loses the memory of an int of more than 62 bits that it makes a text of."""
+    return str(number)
 
 
 @lru_cache(maxsize=16)

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import sys
 from collections.abc import Callable, Iterator
 from itertools import count
 
@@ -34,7 +35,7 @@ class Stack:
 
     def __init__(self) -> None:
         engine = EngineSettings("a", "http://127.0.0.1:1", "tiny")
-        self.fleet = Fleet(FleetSettings((engine,), max_requests=1), 0.0)
+        self.fleet = Fleet(FleetSettings((engine,), max_requests=1, bindings_capacity=100), 0.0)
         self.fleet.probe("a", Probe(ok=True), 0.0)
         tally, recent = Tally("a", ["x-session-id"], ["tiny"]), Recent(1000)
         self.door = Door(self.fleet, tally, recent, DoorSettings(RoomSettings(10), models={"a": "tiny"}), 0.0)
@@ -52,8 +53,9 @@ class Stack:
         self.accounts = Accounts(self.fleet, tally, recent, self.journal, self.door)
         self.heard: list[Variables] = []
 
-    def ask(self, lease: str, session: str = "", model: str = "tiny") -> Variables:
-        body = json.dumps({"messages": [{"role": "user", "content": f"{lease} " * 200}], "model": model}).encode()
+    def ask(self, lease: str, session: str = "", model: str = "tiny", **more: object) -> Variables:
+        talk = [{"role": "user", "content": f"{lease} " * 200}]
+        body = json.dumps({"messages": talk, "model": model, **more}).encode()
         named: dict[str, Value] = {"session": session, "source": "x-session-id"} if session else {}
         asked: dict[str, Value] = {"lease": lease, "method": "POST", "path": "/v1/chat/completions", "body": body}
         said = self.answers.answer(Notify(1, 1, {"ask": {**asked, **named}}), 1.0)
@@ -63,9 +65,9 @@ class Stack:
     def wait(self, lease: str) -> None:
         assert self.answers.answer(Notify(1, 1, {"admit": {"lease": lease}}), 1.0, self.heard.append) is None
 
-    def end(self, lease: str) -> None:
+    def end(self, lease: str, **how: object) -> None:
         self.answers.answer(Notify(1, 2, {"begun": {"lease": lease, "server": "a", "status": 200}}), 1.5)
-        event = {"id": lease, "lease": lease, "status": 200, "server": "a", "chosen": "a", "headers_ms": 1}
+        event = {"id": lease, "lease": lease, "status": 200, "server": "a", "chosen": "a", "headers_ms": 1} | how
         self.accounts.line(json.dumps(event).encode(), 2.0)
         self.journal.take()
 
@@ -99,3 +101,21 @@ def test_requests_that_are_refused_leave_no_garbage(uncollected: Callable[[], in
     for number in range(REQUESTS):
         assert stack.ask(f"lease-{number}", model="unknown")["status"] == 404
     assert uncollected() < REQUESTS / 10
+
+
+@pytest.mark.parametrize("kind", ["named", "nameless", "numbered", "aborted"])
+def test_requests_of_ever_new_sessions_keep_no_memory(kind: str, uncollected: Callable[[], int]) -> None:
+    """Once tables of bounded size are full, every request frees what it took; a count of blocks cannot be fooled."""
+    stack, numbers = Stack(), count(1 << 60)
+
+    def some(requests: int) -> int:
+        for number in (next(numbers) for _ in range(requests)):
+            named = f"session-{number}" if kind in {"named", "aborted"} else ""
+            stack.ask(f"lease-{number}", named, prompt_cache_key=number * 7919 if kind == "numbered" else None)
+            stack.end(f"lease-{number}", **({"state": "CD--"} if kind == "aborted" else {}))
+        uncollected()
+        return sys.getallocatedblocks()
+
+    # What is remembered of names is full after 8,192 of them.
+    before = some(10_000)
+    assert some(2_000) - before < 200

@@ -4,6 +4,8 @@ import gc
 import subprocess
 import sys
 
+import pytest
+
 from router.tidy import Tidy
 
 
@@ -26,3 +28,30 @@ def test_tame_leaves_only_young_collections_to_the_interpreter() -> None:
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.split() == ["True", "True"]
     assert gc.get_threshold()[2] < 10**6
+
+
+# glibc takes the size of a block that was mapped and freed as a sign that such blocks come and go.
+_MAPPED = """\
+import ctypes, sys
+import router.tidy as tidy
+
+class Info(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks mapped a b c d e".split()]
+
+look = ctypes.CDLL(None).mallinfo2
+look.restype = Info
+if "tame" in sys.argv:
+    tidy.tame()
+before = look().mapped
+large = bytearray(16 << 20)
+del large
+table = bytearray(8 << 20)
+print(look().mapped - before >= len(table))
+"""
+
+
+@pytest.mark.parametrize(("tamed", "apart"), [("tame", "True"), ("wild", "False")])
+def test_large_tables_have_a_place_of_their_own_however_often_they_come_and_go(tamed: str, apart: str) -> None:
+    """So that what they leave goes back to the system, and no hole stays."""
+    ran = subprocess.run([sys.executable, "-c", _MAPPED, tamed], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == apart
