@@ -123,7 +123,7 @@ class Door:
         """Let in whoever is next in these lines, who came first before the others, until there is no room."""
         heads = {line: head for line in lines if (head := self.room.head(line)) is not None}
         while heads:
-            line = _first_come(heads)
+            line = min(heads, key=lambda each: heads[each].since)
             head = self._let_in_one(heads.pop(line), now)
             if head is not None:
                 heads[line] = head
@@ -166,12 +166,3 @@ class Door:
 
     def _refund(self, ask: Ask, now: float) -> None:
         self.tenants.settle(ask.tenant, -ask.prompt_tokens, now)
-
-
-def _first_come(heads: Mapping[Place, Waiting]) -> Place:
-    lines = list(heads)
-    first = lines[0]
-    for line in lines[1:]:
-        if heads[line].since < heads[first].since:
-            first = line
-    return first

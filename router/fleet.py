@@ -179,7 +179,7 @@ class Fleet:
         chosen = self._engines.get(outcome.chosen) or (lease.chosen if lease else None)
         key = lease.ask.key if lease else None
         if server is not None:
-            if outcome.termination == _CLEAN_END:
+            if outcome.termination == "--":
                 server.health.advanced(now)
             self._learn(server, said, now, key)
         if outcome.retries > 0 and chosen is not None and chosen is not server:
@@ -231,8 +231,7 @@ class Fleet:
 
     def take_ejected(self) -> list[str]:
         """Names of the engines that were ejected since the last call, oldest first."""
-        names = list(self._ejected)
-        self._ejected.clear()
+        names, self._ejected = list(self._ejected), deque(maxlen=_MOST_EJECTED)
         return names
 
     # ---------------------------------------------------------------------------------------- news of other bookkeepers
@@ -395,8 +394,7 @@ class Fleet:
             self._bindings.move(ask.key, lease.chosen.name, engine.name)
 
 
-_GOOD: Final = Verdict.GOOD  # read at every request
+_GOOD: Final = Verdict.GOOD
 _READY: Final = State.READY
 _SPILL: Final = Why.SPILL
 _NOBODY: Final = Group()
-_CLEAN_END: Final = "--"

@@ -87,7 +87,7 @@ def rendezvous(key: int, names: Iterable[str]) -> list[str]:
 
     Highest random weight: adding or removing a name leaves the order of the others as it was.
     """
-    return [name for _, name in sorted((-weight(key, name), name) for name in names)]
+    return sorted(names, key=lambda name: (-weight(key, name), name))
 
 
 def weight(key: int, name: str) -> int:

@@ -9,8 +9,9 @@ before its beginning. The index never believes more tokens than the engine's cac
 the cache keeps sending sessions where they were forgotten long ago.
 """
 
+from bisect import bisect_left
 from collections import OrderedDict, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 _MOST_BLOCKS: Final = 131_072  # of one engine: bounds memory where blocks are small
@@ -120,7 +121,7 @@ class PrefixIndex:
         if cache is None:
             return
         known, holders = cache.blocks, self._holders
-        first_new = _first_new(blocks, known)
+        first_new = bisect_left(blocks, True, key=lambda block: block not in known)
         for at in range(len(blocks) - 1, first_new - 1, -1):  # a chain's beginning is the last to be forgotten
             block = blocks[at]
             size = max(ends[at] - (ends[at - 1] if at else 0), 1)
@@ -153,18 +154,6 @@ class PrefixIndex:
                 self._groups.clear()
             names = self._groups[bits] = [name for bit, name in self._names.items() if bits & bit]
         held.update(dict.fromkeys(names, tokens))
-
-
-def _first_new(blocks: Sequence[int], known: Mapping[int, int]) -> int:
-    """Where a chain goes on that is `known` up to there."""
-    low, high = 0, len(blocks)
-    while low < high:
-        middle = (low + high) // 2
-        if blocks[middle] in known:
-            low = middle + 1
-        else:
-            high = middle
-    return low
 
 
 def _lowest_free(taken: dict[int, str]) -> int:

@@ -36,23 +36,6 @@ def test_compiled_class_is_extended_by_compiled_ones_alone(name: str) -> None:
     assert not heirs
 
 
-# They run once, or at a reload.
-_SELDOM = ("__init__", "configure")
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_compiled_function_makes_no_function(name: str) -> None:
-    """A compiled function and what it makes hold each other: garbage at every call, and the collector seldom runs."""
-    made = [
-        f"{outer.name}: line {inner.lineno}"
-        for outer in ast.walk(_tree(name))
-        if isinstance(outer, ast.FunctionDef) and outer.name not in _SELDOM
-        for inner in ast.walk(outer)
-        if inner is not outer and isinstance(inner, (ast.FunctionDef, ast.Lambda, ast.Yield))
-    ]
-    assert not made
-
-
 def test_modules_are_there_once_and_in_order() -> None:
     """The list is one that can be read."""
     assert sorted(set(MODULES)) == list(MODULES)
