@@ -132,7 +132,7 @@ async def test_a_thousand_open_streams_cost_no_router_its_health_or_a_decision(l
     own lateness for a connection that nobody accepts.
     """
     streams, looks = Streams(lab), Looks(lab)
-    assert await _taken_in(lab)
+    await until(partial(_taken_in, lab), "the edge finds every router well", 30)
     await _slowed(lab, SLOWED)
     async with looks.going_on(), streams.held("held", STREAMS):
         assert await _open(lab) == STREAMS
