@@ -25,6 +25,8 @@ from tests.support.until import until
 
 End = Literal["ok", "failed", "cut"]
 _TURN_SECONDS = 60.0
+# Of an answer that is none: enough to see whose error it is.
+_ERROR_BYTES = 500
 _STREAMED: Mapping[str, object] = {"stream": True, "stream_options": {"include_usage": True}}
 _WHOLE: Mapping[str, object] = {"stream": False}
 
@@ -228,6 +230,8 @@ async def _receive(reading: _Reading, response: ClientResponse) -> None:
     streamed = response.content_type == "text/event-stream"
     done = bytes(reading.raw[-32:]).endswith(b"data: [DONE]\n\n") if streamed else bool(reading.raw)
     reading.whole = response.status == 200 and done
+    if response.status != 200:
+        reading.error = bytes(reading.raw[:_ERROR_BYTES]).decode(errors="replace")
 
 
 def _end(reading: _Reading) -> End:
