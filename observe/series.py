@@ -183,6 +183,7 @@ ROUTERS = (
         ("router_decisions:rate", "decisions/s", "Requests that this router gave to an engine."),
         ("router_events:rate", "lines/s", "Completion lines heard: requests of which the edge said how they ended."),
         ("router_leases_expired:rate", "leases/s", "Leases that ran out: completion lines were lost."),
+        ("router_leases_reconciled:rate", "leases/s", "Leases given back because the edge has no request for them."),
         ("router_internal_errors:rate", "errors/s", "Faults of the router; the edge then decides by itself."),
         ("router_events_garbage:rate", "lines/s", "Completion lines that could not be read."),
         ("router_log_dropped:rate", "lines/s", "Log lines given up because stdout did not take them."),

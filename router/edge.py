@@ -99,7 +99,7 @@ class EdgeKeeper:
                 self._since = self._clock() + _OLD_SECONDS
             self._life = view.life
         found = view.servers
-        proxied = any(state.sessions for (backend, _), state in found.items() if backend.startswith(_PROXIED))
+        proxied = sum(state.sessions for (backend, _), state in found.items() if backend.startswith(_PROXIED))
         draining = {engine.name: engine.draining for engine in self._fleet.snapshot(self._clock()).engines}
         places = [
             (name, place) for name, place in self._backends().items() if name in draining and (place, name) in found
@@ -107,9 +107,8 @@ class EdgeKeeper:
         for name, backend in places:
             state = found[backend, name]
             await self._agree(name, backend, ours=draining[name], theirs=state.drained)
-            # The router carries some requests itself: HAProxy does not count those at their engine.
-            if not proxied or state.sessions:
-                self._fleet.reconcile(name, state.sessions + state.queued, self._clock(), self._since)
+            # The router carries some requests itself, and HAProxy does not count those at their engine: any may be its.
+            self._fleet.reconcile(name, state.sessions + state.queued + proxied, self._clock(), self._since)
         self._forget(name for name, _ in places)
 
     async def _agree(self, name: str, backend: str, *, ours: bool, theirs: bool) -> None:

@@ -25,7 +25,7 @@ class Engine:
     __slots__ = (
         "_busy",
         "_capped",
-        "_edge_empty_at",
+        "_edge_counted",
         "_group",
         "_progress",
         "_share",
@@ -60,7 +60,7 @@ class Engine:
         self.foreign_in_flight = self.foreign_uncached = 0
         self.kv_usage = 0.0
         self.cache_tokens = DEFAULT_CACHE_TOKENS
-        self._edge_empty_at: float | None = None
+        self._edge_counted = (math.inf, -math.inf)  # requests, and when
         self.epoch_seen = epoch
         self.slot = 0
         self._busy: float | None = None
@@ -164,20 +164,21 @@ class Engine:
     def silent(self, now: float) -> bool:
         """Whether it has work and no sign of progress came for too long, as far as this engine lets that be seen."""
         health, limit = self.health, self.wants.stall_seconds
-        if not (limit and self.in_flight) or now - health.advanced_at < limit or self._edge_is_empty(now):
+        if not (limit and self.in_flight) or now - health.advanced_at < limit or not self._edge_count(now):
             return False
         witnessed = self._progress is not None or health.probe_failures > 0
         return witnessed and (health.steady or health.trial is not None)
 
-    def edge_counts(self, sessions: int, now: float) -> bool:
-        """How many the edge has there; return whether it was nobody twice in a row."""
-        twice = sessions == 0 and self._edge_is_empty(now)
-        self._edge_empty_at = None if sessions else now
-        return twice
+    def edge_counts(self, sessions: int, now: float) -> float:
+        """How many the edge has there; return the most of this count and the one before, which is endless if old."""
+        most = max(self._edge_count(now), sessions)
+        self._edge_counted = (sessions, now)
+        return most
 
-    def _edge_is_empty(self, now: float) -> bool:
-        """Whether the edge counted nobody there a moment ago; a count that stopped coming says nothing."""
-        return self._edge_empty_at is not None and now - self._edge_empty_at < _EDGE_COUNTS_FOR
+    def _edge_count(self, now: float) -> float:
+        """How many the edge had there a moment ago; a count that stopped coming says nothing."""
+        sessions, when = self._edge_counted
+        return sessions if now - when < _EDGE_COUNTS_FOR else math.inf
 
     @property
     def idle(self) -> bool:

@@ -17,7 +17,7 @@ Rules:
    `stall_seconds` eject it, whatever its health check says. Time in which nobody looked does not count.
 8. An engine at its cap is full: it gets nothing new until something there is done. Where all are full, a request is
    Saturated. An engine with nothing to do is never full, so that a prompt longer than any cap is served.
-9. The edge's own count is the truth about leases: an engine where it has nobody, twice in a row, holds none.
+9. The edge's own count is the truth about leases: what an engine has beyond it, twice in a row, is lost.
 10. An engine that comes back from an ejection or a restart is given a growing share of its work.
 11. What the edge served by itself counts like what was decided here.
 12. Every map has a capacity and a time to live.
@@ -247,10 +247,10 @@ class Fleet:
         return {name: (engine.uncached_tokens, engine.in_flight) for name, engine in self._engines.items()}
 
     def reconcile(self, engine: str, sessions: int, now: float, since: float = -math.inf) -> None:
-        """The edge's process of `since` counts so many sessions at `engine`; none, twice, ends its leases there."""
+        """The edge's process of `since` counts so many sessions at `engine`; leases over that, twice, end there."""
         found = self._engines.get(engine)
-        if found is not None and found.edge_counts(sessions, now) and found.in_flight:
-            self._leases.reconcile(found, now, since)
+        if found is not None and found.in_flight > (most := found.edge_counts(sessions, now)):
+            self._leases.reconcile(found, int(most), now, since)
 
     # --------------------------------------------------------------------------------------------------------- orders
 

@@ -5,6 +5,7 @@ oldest is first. Ages are monotonic seconds: a clock that is set does not matter
 """
 
 from collections import OrderedDict
+from itertools import takewhile
 from typing import Final
 
 from router.engine import Engine
@@ -129,18 +130,21 @@ class Leases:
             self.release(name)
             self.expired += 1
 
-    def reconcile(self, engine: Engine, now: float, since: float) -> None:
-        """Give back what is held at `engine` for a while: the edge's process has nobody there. Walks over all.
+    def reconcile(self, engine: Engine, sessions: int, now: float, since: float) -> None:
+        """Give back what is held at `engine` for a while beyond the `sessions` of the edge's process. Walks over all.
 
+        A lease that old whose request is not over has a session there. So those over the count are of requests whose
+        end was lost; which they are nobody can say, and for the engine's load it does not matter: the oldest go.
         What was taken before `since` may be with a process before that one, which still finishes its streams: that is
         only given back when the engine itself has nothing to do.
         """
         oldest, youngest = float("-inf") if engine.idle else since, now - _RECONCILED_AFTER
-        lost = [
+        old = [
             name
-            for name, lease in self._by_id.items()
-            if lease.holder is engine and oldest <= lease.taken_at <= youngest
+            for name, lease in takewhile(lambda item: item[1].taken_at <= youngest, self._by_id.items())
+            if lease.holder is engine and lease.taken_at >= oldest
         ]
+        lost = old[: max(len(old) - sessions, 0)]
         for name in lost:
             self.release(name)
         self.reconciled += len(lost)

@@ -36,6 +36,7 @@ ITSELF = Row(
                 ask("ironrack:router_internal_errors:rate", "{{router}}, errors"),
                 ask("ironrack:router_events_garbage:rate", "{{router}}, unreadable lines"),
                 ask("ironrack:router_leases_expired:rate", "{{router}}, lost lines"),
+                ask("ironrack:router_leases_reconciled:rate", "{{router}}, leases without a request"),
                 ask("ironrack:router_log_dropped:rate", "{{router}}, log lines dropped"),
             ],
             steps=over(0.01, 0.1),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from observe.rules.parts import Group, Record, quantiles
 
 _RAW = "ironrack_router_"
+_FLOWS = ("decisions", "events")
+_FAULTS = ("leases_expired", "leases_reconciled", "internal_errors", "events_garbage", "log_dropped")
 
 
 def routers(window: str) -> tuple[Group, ...]:
@@ -124,9 +126,6 @@ def _routers() -> tuple[Record, ...]:
 
 def _router_rates(window: str) -> tuple[Record, ...]:
     return (
-        *(
-            Record(f"router_{name}:rate", of_router(_rate(window, name)))
-            for name in ("decisions", "events", "leases_expired", "internal_errors", "events_garbage", "log_dropped")
-        ),
+        *(Record(f"router_{name}:rate", of_router(_rate(window, name))) for name in (*_FLOWS, *_FAULTS)),
         Record("router_cpu_cores:rate", of_router(f'rate(process_cpu_seconds_total{{job="router"}}[{window}])')),
     )

@@ -125,6 +125,7 @@ def _router() -> dict[str, Values]:
         f"{raw}config_last_success_timestamp_seconds{{{ROUTER}}}": always(0),
         f"{raw}internal_errors_total{{{ROUTER}}}": always(0),
         f"{raw}leases_expired_total{{{ROUTER}}}": always(0),
+        f"{raw}leases_reconciled_total{{{ROUTER}}}": always(0),
         f"{raw}events_garbage_total{{{ROUTER}}}": always(0),
         f"{raw}events_total{{{ROUTER}}}": pace(30),
         f'{raw}model_refusals_total{{{ROUTER},model="qwen",status="503"}}': always(0),

@@ -61,9 +61,10 @@ def router_alerts() -> tuple[Alert, ...]:
             "CompletionLinesLost",
             "warning",
             "ironrack:router_leases_expired:rate > 0 or ironrack:router_events_garbage:rate > 0"
+            " or ironrack:router_leases_reconciled:rate > 0.01 * ironrack:router_decisions:rate"
             " or (ironrack:router_decisions:rate > 0.1 unless ironrack:router_events:rate > 0)",
             "Router {{ $labels.router }} on {{ $labels.host }} does not hear how requests end",
-            "Its picture of the load goes wrong until leases run out; {{ $value | humanize }} a second are lost.",
+            "Its picture of the load goes wrong until that is noticed; {{ $value | humanize }} a second are lost.",
             "router",
             "10m",
         ),

@@ -28,6 +28,7 @@ class Edge(EdgeSocket):
         self.gone = False
         self.drained = dict.fromkeys(NAMES, False)
         self.sessions = dict.fromkeys(NAMES, 0)
+        self.carried = 0
         self.up = dict.fromkeys(NAMES, True)
         self.pairs: list[Pair] = []
         self.orders: list[str] = []
@@ -40,7 +41,8 @@ class Edge(EdgeSocket):
             ("model-m", name): ServerState(self.sessions[name], 0, up=self.up[name], drained=self.drained[name])
             for name in NAMES
         }
-        return EdgeView(("pid", str(self.life)), states)
+        carried = {("router-proxy", "router"): ServerState(self.carried, 0)}
+        return EdgeView(("pid", str(self.life)), states | carried)
 
     async def drain(self, backend: str, server: str) -> None:
         self._take(f"drain {server}")
@@ -241,6 +243,21 @@ def test_leases_that_the_edge_does_not_count_are_given_back() -> None:
     for _ in range(10):
         one.step()
     assert one.fleet.snapshot(0.0).leases == 0
+
+
+def test_requests_that_the_router_carries_may_be_any_engines() -> None:
+    """The edge counts those at the router, so they explain as many leases as there are."""
+    edge, (one,) = routers()
+    for number in range(2):
+        one.fleet.decide(Ask(f"r{number}", "m", 1, "1", "user", "-", 1000, stream=False), 0.0)
+    edge.carried = 2
+    for _ in range(10):
+        one.step()
+    assert held(one) == 2
+    edge.carried = 1
+    for _ in range(10):
+        one.step()
+    assert held(one) == 1
 
 
 def held(router: Router) -> int:

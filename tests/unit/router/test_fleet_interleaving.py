@@ -80,7 +80,7 @@ class AnyInterleaving(RuleBasedStateMachine):
     def foreign(self, name: str, tokens: int, in_flight: int) -> None:
         self.fleet.foreign(name, tokens, in_flight)
 
-    @rule(name=names, sessions=st.sampled_from([0, 0, 0, 1]), since=st.sampled_from([float("-inf"), 0.0, 30.0, 1e9]))
+    @rule(name=names, sessions=st.sampled_from([0, 0, 0, 1, 2]), since=st.sampled_from([float("-inf"), 0.0, 30.0, 1e9]))
     def reconcile(self, name: str, sessions: int, since: float) -> None:
         self.fleet.reconcile(name, sessions, self.now, since)
 
