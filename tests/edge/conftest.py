@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support.processes import wait_until
 from tests.support.stack import Stack, edge_config
 
 Start = Callable[..., Stack]
@@ -20,8 +22,15 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     try:
         stack.start()
         yield stack
+        wait_until(lambda: not _counted(stack), "of all requests of all tests the router counts none any more")
     finally:
         stack.stop()
+
+
+def _counted(stack: Stack) -> int:
+    port = int(stack.config["deciders"][0]["http"].rpartition(":")[2])
+    engines = json.loads(stack.get("/admin/engines", port).body)["engines"]
+    return sum(int(engine["in_flight"]) for engine in engines)
 
 
 @pytest.fixture
