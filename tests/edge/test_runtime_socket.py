@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from itertools import count
 
 import pytest
 
@@ -18,6 +19,7 @@ from router.edge_text import ServerState
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
 from router.sever import Pair, Severed, sever
 from tests.support.clients import Answer
+from tests.support.fleets import ask
 from tests.support.processes import wait_until
 from tests.support.stack import Stack
 
@@ -154,6 +156,26 @@ def test_drains_pass_between_routers_and_over_a_reload_of_the_edge(start: Start)
     stack.edge.process.send_signal(signal.SIGUSR2)
     wait_until(lambda: not seen(stack, victim).drained, "the new process has forgotten")
     wait_until(lambda: asyncio.run(two.step()) is None and seen(stack, victim).drained, "it is told again")
+
+
+def test_leases_beyond_what_the_edge_counts_at_a_busy_engine_are_given_back(start: Start) -> None:
+    """Of three requests that a router knows of, two ended unheard: the edge has one there, for longer than all this."""
+    stack = start({"tiny": 1})
+    engine = stack.chat("s").engine
+    fleet, _ = router(stack)
+    keeper = EdgeKeeper(fleet, runtime(stack), lambda: {engine: BACKEND}, count(60.0, 0.3).__next__)
+    for number in range(3):
+        fleet.decide(ask(f"r{number}", number, model="tiny"), 0.0)
+    with asking(stack, engine, 1, delay=5) as (asked,):
+        wait_until(lambda: _kept(keeper, fleet) == 1, "one lease is left")
+        for _ in range(3):
+            assert _kept(keeper, fleet) == 1
+        assert not asked.done()
+
+
+def _kept(keeper: EdgeKeeper, fleet: Fleet) -> int:
+    asyncio.run(keeper.step())
+    return fleet.snapshot(0.0).leases
 
 
 def test_a_socket_where_nobody_is_is_an_error_that_says_so(shared: Stack) -> None:
