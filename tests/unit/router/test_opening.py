@@ -51,6 +51,15 @@ def test_both_ways_find_the_same_end(
     assert quick is None or quick[0] == sure[0]
 
 
+@given(texts, texts, st.booleans(), layouts)
+def test_the_edge_sees_what_the_texts_say(system: str, said: str, alone: bool, layout: dict[str, Any]) -> None:
+    """However they are written: escaped or not."""
+    first = [] if alone else [{"role": "system", "content": system}]
+    found = opening(CHAT, memoryview(octets([*first, {"role": "user", "content": said}], layout)))
+    assert found is not None
+    assert found[1] == ("" if alone else system).encode() + said.encode()
+
+
 @given(st.lists(others, max_size=3), users, st.data())
 def test_a_beginning_that_is_not_all_here_is_not_guessed(
     first: list[Any], user: dict[str, Any], data: st.DataObject
