@@ -34,7 +34,10 @@ class Lease:
 
 
 _MOST_ENDED: Final = 10_000
-_RECONCILED_AFTER: Final = 5.0  # seconds a lease is given before the edge's count can end it: it may not be counted yet
+# Seconds a lease is given before the edge's count can end it: it may not be counted yet. Where the engine has others,
+# it may also be of a request that was moved to another engine, whose first byte will say so.
+_RECONCILED_AFTER: Final = 5.0
+_MOVED_AFTER: Final = 60.0
 
 
 class Leases:
@@ -133,12 +136,13 @@ class Leases:
     def reconcile(self, engine: Engine, sessions: int, now: float, since: float) -> None:
         """Give back what is held at `engine` for a while beyond the `sessions` of the edge's process. Walks over all.
 
-        A lease that old whose request is not over has a session there. So those over the count are of requests whose
-        end was lost; which they are nobody can say, and for the engine's load it does not matter: the oldest go.
+        A lease that old whose request is not over has a session there, or was moved and has not begun for a minute. So
+        those over the count are lost. Which they are nobody can say, and the load is the same: the oldest go.
         What was taken before `since` may be with a process before that one, which still finishes its streams: that is
         only given back when the engine itself has nothing to do.
         """
-        oldest, youngest = float("-inf") if engine.idle else since, now - _RECONCILED_AFTER
+        oldest = float("-inf") if engine.idle else since
+        youngest = now - (_MOVED_AFTER if sessions else _RECONCILED_AFTER)
         old = [
             name
             for name, lease in takewhile(lambda item: item[1].taken_at <= youngest, self._by_id.items())

@@ -163,7 +163,7 @@ def test_leases_beyond_what_the_edge_counts_at_a_busy_engine_are_given_back(star
     stack = start({"tiny": 1})
     engine = stack.chat("s").engine
     fleet, _ = router(stack)
-    keeper = EdgeKeeper(fleet, runtime(stack), lambda: {engine: BACKEND}, count(60.0, 0.3).__next__)
+    keeper = EdgeKeeper(fleet, runtime(stack), lambda: {engine: BACKEND}, count(70.0, 0.3).__next__)
     for number in range(3):
         fleet.decide(ask(f"r{number}", number, model="tiny"), 0.0)
     with asking(stack, engine, 1, delay=5) as (asked,):

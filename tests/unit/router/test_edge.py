@@ -255,7 +255,7 @@ def test_requests_that_the_router_carries_may_be_any_engines() -> None:
         one.step()
     assert held(one) == 2
     edge.carried = 1
-    for _ in range(10):
+    for _ in range(100):
         one.step()
     assert held(one) == 1
 
