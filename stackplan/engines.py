@@ -13,6 +13,7 @@ SECRETS = "/run/secrets/ironrack"
 PLUGINS = "/opt/ironrack/engine"  # our additions to the engine, as Python modules
 PROBED = "/health,/metrics"  # asked every second or two; their access lines would bury the others
 _TRUSTED = "trusted_fields.TrustedFields"
+_SERVE = ("vllm", "serve")
 # Flags the plan sets itself: set twice, the second silently wins and the rest of the plan is wrong.
 OWNED = {
     "--model",
@@ -71,10 +72,18 @@ def command(
     return [*line, *engines.args, *model.engine_args]
 
 
+def entrypoint(model: Model, engines: Engines, url: str) -> list[str]:
+    """What starts vLLM; unless told otherwise it also ends one that is stuck."""
+    if not engines.stuck_after_seconds:
+        return list(_SERVE)
+    told = ["--url", url, "--model", model.name, "--after", str(engines.stuck_after_seconds)]
+    return ["python3", f"{PLUGINS}/restart_stuck.py", *told, "--most", str(engines.stuck_restarts), *_SERVE]
+
+
 def environment(model: Model, engines: Engines) -> dict[str, str]:
     """Environment of one engine. No secret is in it: the hub's token is a file."""
     env = {"VLLM_HTTP_TIMEOUT_KEEP_ALIVE": str(engines.keep_alive_seconds), "VLLM_NO_USAGE_STATS": "1"}
-    if _plugins(engines):
+    if engines.hold_headers or engines.trusted_fields:
         env["PYTHONPATH"] = PLUGINS
     if offline(model):
         env["HF_HUB_OFFLINE"] = "1"
@@ -140,7 +149,7 @@ def _is_folder(source: str) -> bool:
 
 
 def _plugins(engines: Engines) -> bool:
-    return engines.hold_headers or engines.trusted_fields
+    return engines.hold_headers or engines.trusted_fields or engines.stuck_after_seconds > 0
 
 
 def _adapter_flags(model: Model) -> list[str]:

@@ -57,7 +57,8 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
     shared, model = ground.settings.engines, ground.settings.models[replica.model]
     port, events = shared.base_port + number, _events(ground, number)
     image = model.image or ""
-    url = f"http://{host.address}:{port}/health"
+    base = f"http://{host.address}:{port}"
+    url = f"{base}/health"
     gpu = shared.device == "gpu"
     name = vllm.engine_name(slug(model.name), replica)
     traces = ground.settings.observe.traces
@@ -68,7 +69,7 @@ def _engine(ground: Ground, replica: Replica, host: Host, number: int) -> Servic
         host=host.name,
         address=host.address,
         image=image,
-        entrypoint=["vllm", "serve"],
+        entrypoint=vllm.entrypoint(model, shared, base),
         command=vllm.command(
             model,
             shared,

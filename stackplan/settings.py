@@ -75,6 +75,8 @@ class Engines(Section):
     sse_keep_alive_seconds: Annotated[int, Field(ge=0, le=300)] = 15
     hold_headers: bool = True
     trusted_fields: bool = True
+    stuck_after_seconds: Annotated[int, Field(ge=0, le=86_400)] = 300
+    stuck_restarts: Annotated[int, Field(ge=1, le=100)] = 3
     shutdown_timeout_seconds: Seconds | None = None
     start_timeout_seconds: Seconds = 1800
     cache_directory: AbsolutePath = "/var/lib/ironrack"

@@ -32,10 +32,14 @@ def kill_nine(container: str) -> None:
 
 
 @contextmanager
-def frozen(container: str) -> Iterator[None]:
-    """Nothing in it runs; its kernel still takes every packet. What was killed meanwhile is left alone."""
+def frozen(container: str, name: str = "") -> Iterator[None]:
+    """Nothing in it runs; its kernel still takes every packet. What was killed meanwhile is left alone.
+
+    `name`: only the processes that are called so, of which there must be one.
+    """
     # Not `docker pause`: it needs a kernel's freezer, which not every machine gives.
-    pids = descendants(_init(container))
+    pids = {pid for pid in descendants(_init(container)) if _name(pid).startswith(name)}
+    assert pids, f"{container}: no process is called {name}"
     _signal(pids, signal.SIGSTOP)
     try:
         yield
@@ -47,6 +51,12 @@ def _signal(pids: set[int], number: signal.Signals) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):  # killed meanwhile
             os.kill(pid, number)
+
+
+def _name(pid: int) -> str:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it has ended
+        return Path(f"/proc/{pid}/comm").read_text()
+    return ""
 
 
 def children(pid: int) -> set[int]:

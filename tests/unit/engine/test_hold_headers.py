@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import MutableMapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[3] / "roles" / "engine" / "files" / "hold_headers.py"
+from tests.support.loading import module_at
+from tests.support.processes import ROOT
+
+MODULE = module_at(ROOT / "roles" / "engine" / "files" / "hold_headers.py")
 START = {"type": "http.response.start", "status": 200, "headers": []}
 
 Message = MutableMapping[str, Any]
-
-
-def _middleware() -> Any:
-    spec = importlib.util.spec_from_file_location("hold_headers", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.HoldHeaders
 
 
 async def _sent(messages: list[Message], kind: str = "http") -> list[Message]:
@@ -39,7 +31,7 @@ async def _sent(messages: list[Message], kind: str = "http") -> list[Message]:
     async def send(message: Message) -> None:
         seen.append(message)
 
-    await _middleware()(app)({"type": kind}, receive, send)
+    await MODULE.HoldHeaders(app)({"type": kind}, receive, send)
     return seen
 
 

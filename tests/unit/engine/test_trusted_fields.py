@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 from collections.abc import MutableMapping
-from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-ROOT = Path(__file__).resolve().parents[3]
-SOURCE = ROOT / "roles" / "engine" / "files" / "trusted_fields.py"
+from tests.support.loading import module_at
+from tests.support.processes import ROOT
 
 Message = MutableMapping[str, Any]
 PRIORITY = (b"x-ironrack-priority", b"7")
 SALT = (b"x-ironrack-cache-salt", b"acme")
 
 
-def _module() -> Any:
-    spec = importlib.util.spec_from_file_location("trusted_fields", SOURCE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-MODULE = _module()
+FILES = ROOT / "roles" / "engine" / "files"
+MODULE = module_at(FILES / "trusted_fields.py")
 
 
 class Seen:
@@ -239,8 +229,9 @@ async def test_other_answers_pass_untouched(answer: tuple[Message, ...]) -> None
     assert [id(message) for message in seen.sent] == [id(message) for message in answer]
 
 
-def test_committed_projects_carry_the_same_file() -> None:
+@pytest.mark.parametrize("name", sorted(path.name for path in FILES.glob("*.py")))
+def test_committed_projects_carry_the_same_file(name: str) -> None:
     """Whoever runs compose/ by hand runs what the role deploys."""
-    copies = sorted((ROOT / "compose").glob("*/engine/trusted_fields.py"))
+    copies = sorted((ROOT / "compose").glob(f"*/engine/{name}"))
     assert len(copies) == len(list((ROOT / "compose").glob("*/stack.yml")))
-    assert {copy.read_text() for copy in copies} == {SOURCE.read_text()}
+    assert {copy.read_text() for copy in copies} == {(FILES / name).read_text()}

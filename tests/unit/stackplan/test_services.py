@@ -9,6 +9,7 @@ import pytest
 
 import stackplan
 from stackplan.compose import compose_project
+from stackplan.engines import PLUGINS
 from tests.unit.stackplan.stacks import fleet, intent, model, one_host, services
 
 
@@ -53,7 +54,7 @@ def test_engine_on_gpus_gets_its_devices_and_vllms_flags() -> None:
     """Tensor parallel over exactly the GPUs of the replica, the model's public name, a stop that waits for answers."""
     engine = _engine(models=[model(gpus_per_replica=2, max_model_len=4096, engine_args=["--trust-remote-code"])])
     assert engine["gpus"] == [0, 1]
-    assert engine["entrypoint"] == ["vllm", "serve"]
+    assert engine["entrypoint"][-2:] == ["vllm", "serve"]
     assert engine["command"][0] == "Qwen/Qwen3-8B"
     assert _flag(engine["command"], "--served-model-name") == "qwen"
     assert _flag(engine["command"], "--tensor-parallel-size") == "2"
@@ -138,12 +139,26 @@ def test_engines_sort_by_priority_where_classes_have_one(priorities: tuple[int, 
     assert stackplan.edge_config(planned, "box")["priorities"] is sorted_by_priority
 
 
+def test_engine_is_started_by_what_ends_it_when_it_is_stuck() -> None:
+    """It is asked where it answers, by the name it serves; with 0 seconds nothing stands in front of vLLM."""
+    engine = _engine(engines={"stuck_after_seconds": 120, "stuck_restarts": 1})
+    program, *told = engine["entrypoint"][1:-2]
+    assert engine["entrypoint"][0] == "python3"
+    assert program == f"{PLUGINS}/restart_stuck.py"
+    assert _flag(told, "--url") == engine["health"]["url"].removesuffix("/health")
+    assert _flag(told, "--model") == _flag(engine["command"], "--served-model-name")
+    assert (_flag(told, "--after"), _flag(told, "--most")) == ("120", "1")
+    bare = _engine(engines={"trusted_fields": False, "hold_headers": False, "stuck_after_seconds": 0})
+    assert bare["entrypoint"] == ["vllm", "serve"]
+    assert PLUGINS not in {mount["target"] for mount in bare["mounts"]}
+
+
 def test_trusted_fields_see_a_request_before_anything_else_of_ours() -> None:
     """vLLM puts each further middleware around those before it."""
     command = _engine()["command"]
     loaded = [command[at + 1] for at, flag in enumerate(command) if flag == "--middleware"]
     assert loaded == ["hold_headers.HoldHeaders", "trusted_fields.TrustedFields"]
-    bare = _engine(engines={"trusted_fields": False, "hold_headers": False})
+    bare = _engine(engines={"trusted_fields": False, "hold_headers": False, "stuck_after_seconds": 0})
     assert "--middleware" not in bare["command"]
     assert "PYTHONPATH" not in bare["env"]
     assert "PYTHONPATH" in _engine(engines={"hold_headers": False})["env"]
