@@ -42,7 +42,8 @@ class Answers:
     `ask` is answered with `server backend model why stick source` (and `priority`, `retry=0`, `asked`), with `wait=1`
     when every engine is at its cap: the edge then sends `admit` and waits, with `proxy=1` when only the HTTP side can
     serve it, or with `status body why` (and `retry_after`) for a request that is refused. `admit` is answered like
-    `ask`, maybe later. `begun` needs no answer. A fault of ours is answered with nothing: the edge decides by itself.
+    `ask`, maybe later. `begun` and `computing` need no answer. A fault of ours is answered with nothing: the edge
+    decides by itself.
 
     `proxy`: whether there is an HTTP side that serves. `decider`: this router's index where there are several; the edge
     writes into its completion line whose request it was. `learn`: who is told of every request and its engine, if any.
@@ -96,6 +97,8 @@ class Answers:
                     variables = self._admit(arguments, now, reply)
                 elif name == "begun":
                     self._begun(arguments, now)
+                elif name == "computing":
+                    self._fleet.computing(_lease(arguments), _text(arguments.get("server")), now)
         except Exception:  # the edge places it by itself; counted and logged
             self._tally.fault(logger, "a question could not be answered")
             return _NOTHING

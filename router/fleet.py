@@ -25,7 +25,7 @@ Rules:
 
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from router.alone import Alone, joined
@@ -156,6 +156,22 @@ class Fleet:
             self._learn(engine, _GOOD, now)
         if engine is not lease.chosen or not served:
             self._held_by(lease, engine if served else None)
+        self._computed(self._leases.computed_before(lease))
+
+    def computing(self, request_id: str, server: str, now: float) -> None:
+        """`server` has said nothing yet but comments that keep the client there: it still computes the prompt.
+
+        It counts as computed when a later request's answer begins there, when it must be done by the engine's rate, or
+        at its end, whichever is first. Such a comment says nothing of whether the engine advances.
+        """
+        engine = self._engines.get(server)
+        if engine is None or not self._leases.computing(request_id, engine, now):
+            self._unknown_begun += 1
+
+    def _computed(self, leases: Iterable[Lease]) -> None:
+        for lease in leases:
+            lease.holder.ledger.sent(lease.ask.prompt_tokens)
+            self._held_by(lease, lease.holder)
 
     def stored(self, request_id: str, response_id: str, now: float) -> None:
         """The engine that answers `request_id` keeps the answer as `response_id`: what continues it must go there."""
@@ -272,6 +288,7 @@ class Fleet:
         """Once a second: end what is overdue (leases, bindings), try ejected engines again, look for silent ones."""
         self._look(now)
         self._leases.expire(now)
+        self._computed(self._leases.computed(now))
         self._bindings.expire(now)
         self._alone.expire(now)
         for engine in self._engines.values():

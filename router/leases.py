@@ -16,10 +16,11 @@ class Lease:
     """One request's hold. `chosen`: where the decision sent it; `holder`: where its load is counted now.
 
     `epoch`: the life of `chosen`'s cache that the decision counted on. `taken_at`: monotonic seconds.
-    `settles`: the decision made `chosen` the session's home.
+    `settles`: the decision made `chosen` the session's home. `ahead_tokens`: what `holder` had to compute up to this
+    request's first byte when it came.
     """
 
-    __slots__ = ("ask", "begun", "chosen", "epoch", "holder", "settles", "taken_at", "uncached_tokens")
+    __slots__ = ("ahead_tokens", "ask", "begun", "chosen", "epoch", "holder", "settles", "taken_at", "uncached_tokens")
 
     def __init__(
         self, ask: Ask, chosen: Engine, uncached_tokens: int, taken_at: float, epoch: int, *, settles: bool
@@ -31,6 +32,7 @@ class Lease:
         self.epoch = epoch
         self.settles = settles
         self.begun = False
+        self.ahead_tokens = 0
 
 
 _MOST_ENDED: Final = 10_000
@@ -48,6 +50,8 @@ class Leases:
         self._ttl = ttl_seconds
         self._by_id: OrderedDict[str, Lease] = OrderedDict()
         self._ended: OrderedDict[str, None] = OrderedDict()
+        # What keeps its client there with comments, by engine and in the order it came: when its prompt must be done.
+        self._computing: dict[Engine, dict[str, float]] = {}
         self.replaced = self.evicted = self.expired = self.reconciled = 0
 
     def __len__(self) -> int:
@@ -64,6 +68,7 @@ class Leases:
             self.evicted += 1
         self._by_id[name] = lease
         lease.holder.take(lease.uncached_tokens, now)
+        lease.ahead_tokens = lease.holder.uncached_tokens
         lease.chosen.health.chosen(name, now)
 
     def ended(self, request_id: str) -> None:
@@ -107,6 +112,7 @@ class Leases:
             return None
         lease.begun = True
         holder = lease.holder
+        self._forget(lease)
         if served and server is holder:
             holder.prefilled(lease.uncached_tokens, now)
             return lease
@@ -116,6 +122,35 @@ class Leases:
             server.take(0, now)
             lease.holder = server
         return lease
+
+    def computing(self, request_id: str, server: Engine, now: float) -> bool:
+        """`server` keeps the client waiting with comments: the whole load of the request counts there, and goes on.
+
+        False: unknown.
+        """
+        lease = self._by_id.get(request_id)
+        if lease is not None and not lease.begun:
+            since = lease.taken_at
+            if server is not lease.holder:
+                self._move(lease, server, now)
+                since = now
+            self._computing.setdefault(server, {})[request_id] = since + lease.ahead_tokens / server.rate.value
+        return lease is not None
+
+    def computed(self, now: float) -> list[Lease]:
+        """Give back the prefill load of those whose prompts must be computed by now; returns their leases."""
+        due = [name for those in self._computing.values() for name, until in those.items() if until <= now]
+        return [self._computed(self._by_id[name]) for name in due]
+
+    def computed_before(self, lease: Lease) -> list[Lease]:
+        """The same for those that came to its engine before `lease`, whose answer begins: prompts wait in a line."""
+        found: list[Lease] = []
+        while those := self._computing.get(lease.holder):
+            earliest = self._by_id[next(iter(those))]
+            if earliest.taken_at >= lease.taken_at:
+                break
+            found.append(self._computed(earliest))
+        return found
 
     def release(self, request_id: str) -> Lease | None:
         """Give back whatever the lease still holds. None: unknown, or given back before."""
@@ -158,7 +193,27 @@ class Leases:
         tokens = [lease.uncached_tokens for lease in self._by_id.values() if lease.holder is engine and not lease.begun]
         return len(tokens), max(tokens, default=0)
 
+    def _computed(self, lease: Lease) -> Lease:
+        self._forget(lease)
+        lease.begun = True
+        lease.holder.spared(lease.uncached_tokens)
+        return lease
+
+    def _forget(self, lease: Lease) -> None:
+        those = self._computing.get(lease.holder) if self._computing else None
+        if those is not None and those.pop(lease.ask.id, None) is not None and not those:
+            del self._computing[lease.holder]
+
+    def _move(self, lease: Lease, server: Engine, now: float) -> None:
+        self._forget(lease)
+        lease.holder.spared(lease.uncached_tokens)
+        lease.holder.give_back()
+        server.take(lease.uncached_tokens, now)
+        lease.holder = server
+        lease.ahead_tokens = server.uncached_tokens
+
     def _drop(self, lease: Lease) -> None:
+        self._forget(lease)
         if not lease.begun:
             lease.holder.spared(lease.uncached_tokens)
         lease.holder.give_back()

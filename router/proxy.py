@@ -38,6 +38,7 @@ _RETRIED_STATUS = 503
 _FORM = "multipart/form-data"
 _RESPONSES = "/v1/responses"
 _HEAD_OCTETS = 512
+_COMMENT = b":"  # of server-sent events
 _SHUTDOWN_SECONDS = 8.0  # for streams under way; a container that is stopped has ten
 _LONGEST_HEADER = 32_768  # octets: the edge lets half of that pass, for all headers together
 _LINGER_SECONDS = 1.0  # for the rest of a body that was refused before its end
@@ -263,12 +264,7 @@ class Proxy:
     async def _stream(self, job: _Job, begun: Begun) -> web.StreamResponse:
         answer = begun.answer
         job.status, job.begun = answer.status, True
-        now = time.monotonic()
-        self._fleet.begun(job.ask.id, job.tried[-1], now, answer.status)
-        stored = stored_id(begun.first[:_HEAD_OCTETS]) if job.request.path == _RESPONSES else ""
-        if stored:
-            self._fleet.stored(job.ask.id, stored, now)
-        self._door.freed(job.tried[-1], now)
+        waits = self._still_computing(job, begun.first)
         response = web.StreamResponse(status=answer.status, reason=answer.reason)
         response.headers.update(answer_headers(answer.headers, job.tried[-1], job.why))
         response.headers.update({"x-ironrack-model": job.ask.model, "x-ironrack-source": job.ask.source})
@@ -278,6 +274,7 @@ class Proxy:
             while piece:
                 await response.write(piece)
                 piece = await more(answer)
+                waits = waits and self._still_computing(job, piece)
             await response.write_eof()
             self._tally.carried["answered"] += 1
         except Failed as failed:
@@ -286,6 +283,18 @@ class Proxy:
         finally:
             answer.close()
         return response
+
+    def _still_computing(self, job: _Job, piece: bytes) -> bool:
+        """Tell the fleet of the first piece that does not merely keep the client there."""
+        if piece.startswith(_COMMENT):
+            return True
+        engine, now = job.tried[-1], time.monotonic()
+        self._fleet.begun(job.ask.id, engine, now, job.status)
+        stored = stored_id(piece[:_HEAD_OCTETS]) if job.request.path == _RESPONSES else ""
+        if stored:
+            self._fleet.stored(job.ask.id, stored, now)
+        self._door.freed(engine, now)
+        return False
 
     def _finish(self, job: _Job) -> None:
         """As the edge would tell of a request: who served it, whom it was meant for, and how it ended."""

@@ -40,6 +40,29 @@ def test_first_event_arrives_before_the_engine_sends_the_last(shared: Stack) -> 
 
 
 @pytest.mark.parametrize(("pad", "way"), [(0, "model-tiny"), (300_000, "router-proxy")])
+@pytest.mark.parametrize("comment", [True, False])
+def test_comment_that_keeps_a_client_there_ends_no_prefill(start: Start, pad: int, way: str, comment: bool) -> None:
+    """The engine still computes the prompt, so the router still counts it; the first event says that it is done."""
+    stack = start({"tiny": 1, "big": 1})
+    wish = {"messages": [{"role": "user", "content": "x" * max(pad, 90_000)}], "chunks": 2, "hold": way}
+    text = json.dumps(wish | {"comment": comment, "model": "tiny", "user": "x" * pad}).encode()
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=30) as sock:
+        sock.sendall(head(CHAT, f"content-length: {len(text)}") + text)
+        response = http.client.HTTPResponse(sock)
+        response.begin()
+        assert response.read1() == (b": keep-alive\n\n" if comment else b"data: 0\n\n")
+        # What comes later is heard of later.
+        assert stack.chat("another").status == 200
+        wait_until(lambda: _sum(stack, "ironrack_router_engine_in_flight{") == 1, "the other one is over")
+        if comment:
+            assert _uncached(stack) > 10_000
+        wait_until(lambda: (_uncached(stack) > 0) is comment, "the router has heard of the first event")
+        assert stack.get(f"/go/{way}", stack.ports["engine-tiny-0"]).status == 200
+        assert response.read() == b"data: 1\n\n"
+    wait_until(lambda: _under_way(stack) == 0, "the router holds nothing")
+
+
+@pytest.mark.parametrize(("pad", "way"), [(0, "model-tiny"), (300_000, "router-proxy")])
 def test_first_event_is_here_while_the_engine_still_holds_the_second(shared: Stack, pad: int, way: str) -> None:
     """Nine octets wait for no buffer to fill, and are not packed for a client that could unpack them."""
     wish = {"messages": [{"role": "user", "content": "x" * pad}], "chunks": 3, "hold": way, "model": "tiny"}
@@ -163,7 +186,14 @@ def test_router_holds_nothing_once_all_is_quiet(start: Start) -> None:
 
 
 def _under_way(stack: Stack) -> float:
+    return _sum(stack, "ironrack_router_engine_in_flight{", "ironrack_router_engine_uncached_tokens{")
+
+
+def _uncached(stack: Stack) -> float:
+    return _sum(stack, "ironrack_router_engine_uncached_tokens{")
+
+
+def _sum(stack: Stack, *names: str) -> float:
     port = int(stack.config["router"]["http"].rpartition(":")[2])
     lines = stack.get("/metrics", port).body.decode().splitlines()
-    names = ("ironrack_router_engine_in_flight{", "ironrack_router_engine_uncached_tokens{")
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith(names))

@@ -1,7 +1,8 @@
 """An engine as small as it can be, for tests of the edge: what it does is asked for in the request body.
 
 `{"delay": s}` waits before the headers, `{"chunks": n, "gap": s}` streams events, `{"status": n}` answers so,
-`{"chunks": n, "hold": name}` streams one event, and the others once `GET /go/name` is asked,
+`{"chunks": n, "hold": name}` streams one event, and the others once `GET /go/name` is asked, `"comment": true` begins
+any stream with a comment instead of an event,
 `{"fail_on": [names], "how": reset|headers|mid|junk|503|500}` fails on the named engines only. `GET /stats` counts.
 What it answers on /v1/responses has an id and is kept: only this engine can continue it, others answer 404.
 Run: `python -m tests.support.upstream NAME PORT [KEEP_ALIVE_SECONDS]`.
@@ -137,7 +138,7 @@ class Engine:
                 _reset(writer)
                 return False
             about = json.dumps({"type": "response.created", "response": response}) if response and not index else index
-            event = f"data: {about}\n\n".encode()
+            event = b": keep-alive\n\n" if wish.get("comment") and not index else f"data: {about}\n\n".encode()
             writer.write(f"{len(event):x}\r\n".encode() + event + b"\r\n")
             await writer.drain()
         writer.write(b"0\r\n\r\n")

@@ -68,6 +68,10 @@ class AnyInterleaving(RuleBasedStateMachine):
     def begun(self, request_id: str, server: str, status: int) -> None:
         self.fleet.begun(request_id, server, self.now, status)
 
+    @rule(request_id=ids, server=names)
+    def computing(self, request_id: str, server: str) -> None:
+        self.fleet.computing(request_id, server, self.now)
+
     @rule(outcome=outcomes)
     def finished(self, outcome: Outcome) -> None:
         self.fleet.finished(outcome, self.now)
