@@ -30,6 +30,7 @@ class Engine:
         "_progress",
         "_share",
         "_stale",
+        "asleep",
         "cache_tokens",
         "drain_reason",
         "draining",
@@ -56,6 +57,7 @@ class Engine:
         self.rate = PrefillRate(settings.prefill_tokens_per_second)
         self.ledger = Ledger()
         self.draining, self.drain_reason = False, ""
+        self.asleep = False
         self.in_flight = self.uncached_tokens = 0
         self.foreign_in_flight = self.foreign_uncached = 0
         self.kv_usage = 0.0
@@ -146,6 +148,8 @@ class Engine:
             self._progress = probe.progress
             self.health.advanced(now)
         self._busy = probe.busy
+        if probe.asleep is not None:
+            self.asleep = probe.asleep
         if probe.waited_seconds is None or self.health.advanced_at <= now - probe.waited_seconds / 2:
             self.health.probed(probe, now, may_eject=may_eject)
         self.judged(now)
@@ -222,7 +226,7 @@ class Engine:
             in_flight,
             rate,
             self.kv_usage,
-            health.usable,
+            health.usable and not self.asleep,
             self.draining,
             health.epoch,
             self._capped and self._full(in_flight, uncached, rate),
@@ -238,6 +242,10 @@ class Engine:
         """Its health, or `draining` for one that would be ready."""
         return State.DRAINING if self.draining and self.health.state is State.READY else self.health.state
 
+    def told(self) -> str:
+        """The same for a person, who is to know also of one that sleeps."""
+        return "draining" if self.draining else "asleep" if self.asleep else self.health.state.value
+
     def snapshot(self, index_tokens: int = 0) -> EngineSnapshot:
         """A frozen picture."""
         health, stale = self.health, self._stale
@@ -249,7 +257,7 @@ class Engine:
             model=self.settings.model,
             state=self.state,
             draining=self.draining,
-            available=health.usable and not self.draining,
+            available=view.available and not self.draining,
             in_flight=self.in_flight,
             uncached_tokens=self.uncached_tokens,
             prefill_tokens_per_second=view.prefill_tokens_per_second,
@@ -269,6 +277,7 @@ class Engine:
             cache_tokens=self.cache_tokens,
             index_tokens=index_tokens,
             drain_reason=self.drain_reason,
+            asleep=self.asleep,
         )
 
     def _full(self, in_flight: int, uncached: int, rate: float) -> bool:
@@ -322,7 +331,7 @@ class Group:
 
     def seen(self) -> str:
         """How many are in which state, for a person."""
-        states = Counter("draining" if engine.draining else engine.state.value for engine in self.engines)
+        states = Counter(engine.told() for engine in self.engines)
         return ", ".join(f"{count} {state}" for state, count in sorted(states.items())) or "none is configured"
 
     def look(self) -> list[EngineView]:

@@ -391,6 +391,7 @@ class Fleet:
             other is not engine
             and other.health.steady
             and not other.draining
+            and not other.asleep
             and not (faultless and other.health.failures)
             for other in self._groups.get(engine.settings.model, _NOBODY).engines
         )

@@ -75,7 +75,7 @@ class EngineSnapshot:
     `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance. `ejections`: how often it was
     ejected, `eject_reason`: why the last time, `eject_counts`: how often for which reason. `cache_tokens`: what its KV
     cache holds, `index_tokens`: what it is believed to hold of other sessions' prompts. `drain_reason`: `operator` or
-    `gpu` while it is drained.
+    `gpu` while it is drained. `asleep`: somebody put it to sleep, it gets nothing until it is awake.
     """
 
     name: str
@@ -103,6 +103,7 @@ class EngineSnapshot:
     cache_tokens: int = 0
     index_tokens: int = 0
     drain_reason: str = ""
+    asleep: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,6 +169,7 @@ class Prober:
             first_tokens=seen.first_tokens,
             busy=seen.busy,
             cache_tokens=seen.cache_tokens,
+            asleep=seen.asleep,
         )
 
     async def _metrics(self, http: aiohttp.ClientSession, target: Target, patience: float) -> Scrape:

@@ -59,7 +59,7 @@ class Probe:
     `kv_usage`: 0…1. `epoch_hint`: something that stays the same for one life of the engine's process (its start
     time). `progress`: numbers of which some change while the engine computes. `prompt_tokens` and `first_tokens`: of
     all requests so far. `busy`: requests that it runs or that wait in it. `cache_tokens`: the size of its KV cache.
-    `waited_seconds`: how long a look took that ended in nothing but a time-out.
+    `waited_seconds`: how long a look took that ended in nothing but a time-out. `asleep`: it was put to sleep.
     """
 
     ok: bool
@@ -71,6 +71,7 @@ class Probe:
     busy: float | None = None
     cache_tokens: int | None = None
     waited_seconds: float | None = None
+    asleep: bool | None = None
 
 
 class Liveness:

@@ -15,8 +15,11 @@ _COUNTERS = (
 _REQUESTS = {"vllm:num_requests_running", "vllm:num_requests_waiting"}
 _FIRST_TOKENS = "vllm:time_to_first_token_seconds_count"
 _CACHE = "vllm:cache_config_info"
+_SLEEP = "vllm:engine_sleep_state"
 _STARTED = "process_start_time_seconds"
-_VLLM = "|".join(name.removeprefix("vllm:") for name in (*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE))
+_VLLM = "|".join(
+    name.removeprefix("vllm:") for name in (*_USAGE, *_COUNTERS, *_REQUESTS, _FIRST_TOKENS, _CACHE, _SLEEP)
+)
 # A line feed in front, not an anchor: that is looked for ten times faster, and nearly all lines are not ours.
 _LINE = re.compile(
     rb"\n(vllm:(?:"
@@ -35,6 +38,7 @@ class Scrape:
     `kv_usage`: of the fullest rank, 0…1. `started`: when the process began, in seconds since 1970. `progress`: numbers
     of which some change with every step that computes. `prompt_tokens`, `first_tokens`: of all requests so
     far, all ranks. `busy`: requests that run or wait. `cache_tokens`: what all ranks' KV caches hold together.
+    `asleep`: its weights are not where they can compute.
     """
 
     kv_usage: float | None = None
@@ -44,6 +48,7 @@ class Scrape:
     first_tokens: float | None = None
     busy: float | None = None
     cache_tokens: int | None = None
+    asleep: bool | None = None
 
 
 def read_metrics(text: bytes) -> Scrape:
@@ -53,6 +58,8 @@ def read_metrics(text: bytes) -> Scrape:
     for name, labels, octets in _LINE.findall(b"\n" + text):
         if name == _CACHE.encode():
             caches.append(_cache_tokens(labels))
+            continue
+        if name == _SLEEP.encode() and b'sleep_state="awake"' not in labels:
             continue
         with suppress(ValueError):  # no number: no line of ours
             value = float(octets)
@@ -69,6 +76,7 @@ def read_metrics(text: bytes) -> Scrape:
         first_tokens=sum(values[_FIRST_TOKENS]) if _FIRST_TOKENS in values else None,
         busy=sum(requests) if requests else None,
         cache_tokens=sum(caches) or None,
+        asleep=not any(values[_SLEEP]) if _SLEEP in values else None,
     )
 
 

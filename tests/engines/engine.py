@@ -87,7 +87,8 @@ class Engine:
     def order(self, order: dict[str, object]) -> None:
         """Change the faults in force."""
         self.faults = changed(self.faults, order)
-        if self.faults.freeze:
+        self.metrics.sleeps(asleep=self.faults.asleep)
+        if self.faults.freeze or self.faults.asleep:
             self._thawed.clear()
         else:
             self._thawed.set()

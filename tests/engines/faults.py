@@ -5,19 +5,22 @@ from dataclasses import dataclass, replace
 from tests.engines.errors import ApiError
 
 HEALTH = ("ok", "503", "hang")
-_ALLOWED = f"known are freeze (bool), die (bool), health {HEALTH}, refuse ('', 'reset' or a status), slow (> 0)"
+_ALLOWED = (
+    f"known are freeze (bool), asleep (bool), die (bool), health {HEALTH}, refuse ('', 'reset' or a status), slow (> 0)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Faults:
     """The faults in force.
 
-    `freeze`: requests are accepted and nothing advances. `health`: what `/health` does, whatever else is wrong; a
-    frozen vLLM still says 200. `refuse`: the status every inference request gets, or `reset` for a closed connection.
-    `slow`: how many times longer every step takes.
+    `freeze`: requests are accepted and nothing advances. `asleep`: the same, and its metrics say so. `health`: what
+    `/health` does, whatever else is wrong; a frozen vLLM still says 200. `refuse`: the status every inference request
+    gets, or `reset` for a closed connection. `slow`: how many times longer every step takes.
     """
 
     freeze: bool = False
+    asleep: bool = False
     health: str = "ok"
     refuse: str = ""
     slow: float = 1.0
@@ -34,7 +37,7 @@ def changed(faults: Faults, order: dict[str, object]) -> Faults:
 
 def _problems(name: str, value: object) -> list[str]:
     match name, value:
-        case ("freeze" | "die", bool()):
+        case ("freeze" | "asleep" | "die", bool()):
             return []
         case ("health", str()) if value in HEALTH:
             return []

@@ -66,7 +66,16 @@ class Metrics:
             (*_LABELS, "finished_reason"),
             registry=self.registry,
         )
+        self._sleep_state = Gauge(
+            "vllm:engine_sleep_state", "Engine sleep state.", (*_LABELS, "sleep_state"), registry=self.registry
+        )
+        self.sleeps(asleep=False)
         self._cache_info(config)
+
+    def sleeps(self, *, asleep: bool) -> None:
+        """Where its weights are: on the GPU, or in the host's memory."""
+        for state, holds in (("awake", not asleep), ("weights_offloaded", asleep), ("discard_all", False)):
+            self._sleep_state.labels(*self._labels, state).set(holds)
 
     def gauges(self, running: Callable[[], float], waiting: Callable[[], float], usage: Callable[[], float]) -> None:
         """Name the functions that gauges read."""

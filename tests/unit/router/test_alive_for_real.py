@@ -5,8 +5,10 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from aiohttp import ClientSession, web
 
+from router.errors import NoEngine
 from router.fleet import EngineSettings, EngineSnapshot, Fleet, FleetSettings, Outcome, State
 from router.health import Prober, Rhythm, Target
 from router.tally import Tally
@@ -101,3 +103,18 @@ async def test_an_engine_that_generates_for_long_is_not_out() -> None:
         name, answer = await found.begin(tokens=500)
         await until(answer.done, "the answer is there", 60)
         assert (found.engine(name).state, found.engine(name).ejections) == (State.READY, 0)
+
+
+async def test_an_engine_that_was_put_to_sleep_is_given_nothing_until_it_is_awake() -> None:
+    """It says that it is well. When all of a model's engines sleep, who asks is told so, and when to try again."""
+    async with watched(30.0) as found:
+        await found.order("a", asleep=True)
+        await until(lambda: not found.engine("a").available, "it is seen asleep", 30)
+        assert {found.fleet.decide(ask(f"r{key}", key), time.monotonic()).engine for key in range(9)} == {"b"}
+        await found.order("b", asleep=True)
+        await until(lambda: not found.engine("b").available, "the other one is seen asleep", 30)
+        with pytest.raises(NoEngine, match="2 asleep"):
+            found.fleet.decide(ask("none"), time.monotonic())
+        await found.order("a", asleep=False)
+        await until(lambda: found.engine("a").available, "it is seen awake", 30)
+        assert found.fleet.decide(ask("again"), time.monotonic()).engine == "a"

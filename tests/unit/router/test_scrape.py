@@ -49,6 +49,12 @@ def test_ranks_are_summed_and_the_fullest_cache_counts() -> None:
         (b'vllm:cache_config_info{num_gpu_blocks="None",block_size="16"} 1.0\n', Scrape()),
         (b'vllm:cache_config_info{xnum_gpu_blocks="9",block_size="16"} 1.0\n', Scrape()),
         (b"vllm:generation_tokens_total 0.0\r\n", Scrape(progress=(0.0, 0))),
+        (b'vllm:engine_sleep_state{engine="0",sleep_state="awake"} 1.0\n', Scrape(asleep=False)),
+        (
+            b'vllm:engine_sleep_state{sleep_state="awake"} 0.0\nvllm:engine_sleep_state{sleep_state="discard_all"} 1\n',
+            Scrape(asleep=True),
+        ),
+        (b'vllm:engine_sleep_state{sleep_state="discard_all"} 0.0\n', Scrape()),
         (b"", Scrape()),
     ],
 )
@@ -64,6 +70,9 @@ def test_what_the_simulated_engine_shows_is_read_whole() -> None:
     found = read_metrics(metrics.text())
     assert (found.kv_usage, found.busy, found.cache_tokens, found.prompt_tokens) == (0.5, 3.0, 32000, 0.0)
     assert found.started is not None
+    assert found.asleep is False
+    metrics.sleeps(asleep=True)
+    assert read_metrics(metrics.text()).asleep is True
     before = found.progress
     metrics.generation.inc()
     assert read_metrics(metrics.text()).progress != before
