@@ -77,7 +77,7 @@ def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterat
         "docker",
         "inspect",
         "--format",
-        "{{.Config.Image}} {{index .Args 1}}",
+        "{{.Config.Image}} {{index .Config.Cmd 0}}",
         brought_up.stack.engines[0].name,
     ]
     image, model = subprocess.run(inspected, capture_output=True, text=True, check=True).stdout.split()

@@ -136,7 +136,7 @@ def _run(service: dict[str, Any]) -> list[str]:
 @pytest.fixture(scope="module")
 def engine(brought_up: Demo, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """Another engine of the demonstration's image and model, with a small cache of which it tells."""
-    inspected = ["docker", "inspect", "--format", "{{.Config.Image}} {{index .Args 1}}"]
+    inspected = ["docker", "inspect", "--format", "{{.Config.Image}} {{index .Config.Cmd 0}}"]
     found = subprocess.run([*inspected, brought_up.stack.engines[0].name], capture_output=True, text=True, check=True)
     image, model = found.stdout.split()
     root, ports = tmp_path_factory.mktemp("engine"), free_ports(3)  # the last one for replays
