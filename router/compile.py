@@ -28,6 +28,7 @@ MODULES = (
     "blame",
     "blocks",
     "body",
+    "cached",
     "door",
     "engine",
     "fleet",

@@ -31,6 +31,7 @@ from typing import Final
 from router.alone import Alone, joined
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
+from router.cached import Cached
 from router.engine import Engine, EngineSettings, EngineSnapshot, Group, by_model, kept_or_new
 from router.errors import NoEngine, Saturated, UnknownEngine
 from router.fleet_settings import FleetSettings, FleetSnapshot
@@ -40,7 +41,6 @@ from router.liveness import Limits, Probe, State
 from router.outcome import Outcome, Verdict, verdict
 from router.parse import Ask, response_key
 from router.pick import Belief, Binding, Choice, Why, pick
-from router.prefix import PrefixIndex
 from router.ratios import Counted, Ratios
 
 __all__ = [
@@ -72,12 +72,11 @@ class Fleet:
         self._bindings = Bindings(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._alone = Alone(settings.bindings_capacity, settings.bindings_ttl_seconds)
         self._blame = Blame()
-        self._index = PrefixIndex()
-        self._told = told
+        self._cached = Cached(self._bindings, told)
         self._ratios = Ratios(settings.characters_per_token)
         self._ejected: deque[str] = deque(maxlen=_MOST_EJECTED)
         self._unknown_begun = self._unknown_finished = self._epochs = 0
-        self._size_index()
+        self._size_cached()
 
     # ------------------------------------------------------------------------------------------------------- a request
 
@@ -89,7 +88,7 @@ class Fleet:
             binding = self._bindings.get(ask.previous, now) or binding
         heard = self._alone.heard(ask, self._engines)
         binding = joined(binding, heard)
-        held = self._held(ask, binding, heard) if ask.blocks and self._settings.index_enabled else None
+        held = self._cached.of(ask, binding, heard, self._engines)
         try:
             choice = pick(ask, group.look(), binding, self._settings.rule, held)
         except NoEngine:
@@ -100,25 +99,6 @@ class Fleet:
             return choice
         self._dispatch(ask, choice, binding, now)
         return choice
-
-    def _held(self, ask: Ask, binding: Binding | None, heard: Belief | None) -> dict[str, int]:
-        """Tokens of this prompt that each engine is believed to hold.
-
-        Blocks cover a prompt's beginning only. Where an engine holds all of that, it holds as much of this session as
-        its last turn left there.
-        """
-        held = self._index.match(ask.blocks, ask.ends)
-        if heard is not None:
-            held[heard.engine] = max(held.get(heard.engine, 0), heard.tokens)
-        if self._told is not None:
-            held = self._told.correct(held, ask.blocks, ask.ends)
-        if held and binding is not None:
-            hashed = ask.ends[-1]
-            for belief in binding.beliefs:
-                name = belief.engine
-                if belief.tokens > hashed == held.get(name) and self._engines[name].health.epoch == belief.epoch:
-                    held[name] = belief.tokens
-        return held
 
     def _dispatch(self, ask: Ask, choice: Choice, binding: Binding | None, now: float) -> None:
         """Take the lease, and believe that the chosen engine is going to hold this prompt."""
@@ -136,10 +116,7 @@ class Fleet:
         self._leases.take(Lease(ask, engine, choice.uncached_tokens, now, epoch, settles=settles))
         self._bindings.put(ask.key, Binding(home, beliefs), now)
         self._alone.used(ask)
-        if ask.blocks and self._settings.index_enabled:
-            self._index.insert(choice.engine, ask.blocks, ask.ends)
-            if self._told is not None:
-                self._told.expect(choice.engine, ask.blocks, now)
+        self._cached.sent(ask, choice.engine, now)
 
     def begun(self, request_id: str, server: str, now: float, status: int = 200) -> None:
         """The first byte of an answer with `status` came from `server`: its prefill is done."""
@@ -155,7 +132,7 @@ class Fleet:
             engine.ledger.sent(lease.ask.prompt_tokens)
             self._learn(engine, _GOOD, now)
         if engine is not lease.chosen or not served:
-            self._held_by(lease, engine if served else None)
+            self._cached.computed(lease, engine if served else None)
         self._computed(self._leases.computed_before(lease))
 
     def computing(self, request_id: str, server: str, now: float) -> None:
@@ -171,7 +148,7 @@ class Fleet:
     def _computed(self, leases: Iterable[Lease]) -> None:
         for lease in leases:
             lease.holder.ledger.sent(lease.ask.prompt_tokens)
-            self._held_by(lease, lease.holder)
+            self._cached.computed(lease, lease.holder)
 
     def stored(self, request_id: str, response_id: str, now: float) -> None:
         """The engine that answers `request_id` keeps the answer as `response_id`: what continues it must go there."""
@@ -208,7 +185,7 @@ class Fleet:
             # An answer that was there whole: nothing was said of its first byte.
             if server is not None and said is _GOOD:
                 server.ledger.sent(lease.ask.prompt_tokens)
-            self._held_by(lease, server if said is _GOOD else None)
+            self._cached.computed(lease, server if said is _GOOD else None)
 
     # ---------------------------------------------------------------------------------------------- news of the engines
 
@@ -237,7 +214,7 @@ class Fleet:
         found = self._engines.get(engine)
         if found is not None and capacity_tokens > 0 and found.cache_tokens != capacity_tokens:
             found.cache_tokens = capacity_tokens
-            self._size_index()
+            self._size_cached()
 
     def calibrated(self, engine: str, tokens_per_second: float) -> None:
         """A known prompt was computed at this rate."""
@@ -315,21 +292,21 @@ class Fleet:
         self._bindings.resize(settings.bindings_capacity, settings.bindings_ttl_seconds)
         for name, engine in old.items():
             if self._engines.get(name) is not engine:
-                self._index.resize(name, 0)
-        self._size_index()
+                self._cached.remove(name)
+        self._size_cached()
 
     def snapshot(self, now: float) -> FleetSnapshot:
         """A frozen picture of everything."""
         counts = {
             **self._leases.counts(),
             **self._bindings.counts(),
-            **self._index.counts(),
+            **self._cached.counts(),
             "begun_unknown": self._unknown_begun,
             "finished_unknown": self._unknown_finished,
         }
-        engines = tuple(engine.snapshot(self._index.tokens(name)) for name, engine in self._engines.items())
+        engines = tuple(engine.snapshot(self._cached.tokens(name)) for name, engine in self._engines.items())
         sizes = len(self._leases), len(self._bindings)
-        return FleetSnapshot(engines, *sizes, counts, now - self._born_at, len(self._index))
+        return FleetSnapshot(engines, *sizes, counts, now - self._born_at, len(self._cached))
 
     # ---------------------------------------------------------------------------------------------------------- inside
 
@@ -339,10 +316,8 @@ class Fleet:
             raise UnknownEngine(name)
         return engine
 
-    def _size_index(self) -> None:
-        """Give the index as much room for each engine as its cache has; none when it is switched off."""
-        for name, engine in self._engines.items():
-            self._index.resize(name, engine.cache_tokens if self._settings.index_enabled else 0)
+    def _size_cached(self) -> None:
+        self._cached.size(self._engines.values(), enabled=self._settings.index_enabled)
 
     def _learn(self, engine: Engine, said: Verdict, now: float, key: int | None = None) -> None:
         """Take over what a request of session `key` says about `engine`."""
@@ -381,9 +356,7 @@ class Fleet:
             self._ejected.append(engine.name)
         if engine.health.epoch != engine.epoch_seen:
             engine.epoch_seen = engine.health.epoch
-            self._index.drop(engine.name)
-            if self._told is not None:
-                self._told.begin(engine.name, whole=False)
+            self._cached.lost(engine.name)
 
     def _may_eject(self, engine: Engine, *, faultless: bool = False) -> bool:
         """Whether another engine can take its work; `faultless`: one without failed requests."""
@@ -395,21 +368,6 @@ class Fleet:
             and not (faultless and other.health.failures)
             for other in self._groups.get(engine.settings.model, _NOBODY).engines
         )
-
-    def _held_by(self, lease: Lease, engine: Engine | None) -> None:
-        """The prompt was computed on `engine` (None: nowhere), not where it was expected: believe that instead."""
-        if engine is lease.chosen:
-            return
-        ask = lease.ask
-        before = ask.prompt_tokens - lease.uncached_tokens
-        self._bindings.believe(ask.key, Belief(lease.chosen.name, lease.epoch, before))
-        if engine is None:
-            return
-        self._bindings.believe(ask.key, Belief(engine.name, engine.health.epoch, ask.prompt_tokens))
-        if ask.blocks and self._settings.index_enabled:
-            self._index.insert(engine.name, ask.blocks, ask.ends)
-        if lease.settles:
-            self._bindings.move(ask.key, lease.chosen.name, engine.name)
 
 
 _GOOD: Final = Verdict.GOOD
