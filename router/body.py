@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from router.truncated import mended
-from router.values import Message
+from router.turns import Message
 
 _LONG: Final = 4096  # octets: below this, reading everything costs less than looking for the ends
 _FRONT: Final = 32_768  # octets before the prompt that are searched for it

@@ -1,25 +1,48 @@
 """What was decided about requests still in flight, kept until their access line comes. Bounded."""
 
 from collections import OrderedDict
+from dataclasses import dataclass
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 
-class Decided(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Decided:
     """The part of a decision that the edge does not know: tokens (estimated), the price in seconds, and whose it is."""
 
     prompt_tokens: int
     uncached_tokens: int
     cost_seconds: float
-    tenant: str = "-"
-    stream: bool = False
+    tenant: str
+    stream: bool
+
+    def __init__(
+        self,
+        prompt_tokens: int,
+        uncached_tokens: int,
+        cost_seconds: float,
+        tenant: str = "-",
+        stream: bool = False,
+    ) -> None:
+        self.prompt_tokens = prompt_tokens
+        self.uncached_tokens = uncached_tokens
+        self.cost_seconds = cost_seconds
+        self.tenant = tenant
+        self.stream = stream
 
 
-class Spent(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Spent:
     """Tokens that one request took, prompt and answer."""
 
     prompt: int
     completion: int
+
+    def __init__(self, prompt: int, completion: int) -> None:
+        self.prompt = prompt
+        self.completion = completion
 
 
 class Recent:

@@ -5,17 +5,23 @@ by trying, or where that fails by walking over the texts; either way it is the s
 beginning however long the conversation has become.
 """
 
+import re
 from typing import Any, Final
 
 import msgspec
 
-from router.values import Turn
+from router.turns import Turn
 
 _NEAR: Final = 16_384  # octets
 _MOST_TRIES: Final = 4
 _MOST_MESSAGES: Final = 16
 _MOST_SPACE: Final = 256
+_MOST_QUOTES: Final = 64
 _JOINTS: Final = (b",", b"]")
+_SPACE: Final = b" \t\r\n"
+_SAID: Final = re.compile(rb'\{\s*"role"\s*:\s*"user"\s*,\s*"content"\s*:\s*"')
+_OVER: Final = re.compile(rb'"\s*\}(?=\s*[,\]])')
+_BACKSLASH: Final = ord("\\")
 _SYSTEM: Final = ("system", "developer")
 _OPEN: Final = ord("{")
 _CLOSE: Final = ord("}")
@@ -24,9 +30,10 @@ _DEPTHS: Final = {_OPEN: 1, ord("["): 1, _CLOSE: -1, ord("]"): -1}
 
 _Turns = list[Turn]
 _TURNS: Final = msgspec.json.Decoder(_Turns)
+_TEXT: Final = msgspec.json.Decoder(str)
 
 
-def opening(path: str, prompt: memoryview) -> tuple[bytes, bytes] | None:
+def opening(path: str, prompt: memoryview) -> tuple[memoryview, bytes] | None:
     """The octets of a list of messages up to the end of the first user message, and what the edge can see of them.
 
     None where there is no such message among the first ones, or not all of it is here.
@@ -37,8 +44,8 @@ def opening(path: str, prompt: memoryview) -> tuple[bytes, bytes] | None:
     found = _likely(octets)
     if found is None:
         octets = bytes(prompt)
-        found = (_likely(octets) if len(octets) > _NEAR else None) or _sure(octets)
-    return (octets[: found[0]], _seen_by_edge(path, found[1])) if found is not None else None
+        found = (_long(octets) or _likely(octets) if len(octets) > _NEAR else None) or _sure(octets)
+    return (prompt[: found[0]], _seen_by_edge(path, found[1])) if found is not None else None
 
 
 def _decoded(octets: bytes) -> _Turns | None:
@@ -65,6 +72,47 @@ def _likely(octets: bytes) -> tuple[int, _Turns] | None:
             if turns and turns[-1].role == "user":
                 return at, turns
     return None
+
+
+def _long(octets: bytes) -> tuple[int, _Turns] | None:
+    """The same where a long text is the first user message: what clients write around it tells where it ends."""
+    said = _SAID.search(octets, 0, _NEAR)
+    end = _end_of_text(octets, said.end()) if said is not None else 0
+    over = _OVER.match(octets, end) if end else None
+    if said is None or over is None:
+        return None
+    before = octets[: said.start()].rstrip(_SPACE)
+    turns = _decoded((before[:-1] if before.endswith(b",") else before) + b"]")
+    if turns is None or any(turn.role == "user" for turn in turns):
+        return None
+    content = _text(octets, said.end(), end)
+    return (over.end(), [*turns, Turn("user", content)]) if content is not None else None
+
+
+def _end_of_text(octets: bytes, at: int) -> int:
+    """Where the quote stands that ends the text which begins at `at`; 0 where that is not soon found."""
+    begin = at
+    for _ in range(_MOST_QUOTES):
+        at = octets.find(b'"', at)
+        if at < 0:
+            break
+        before = at
+        while before > begin and octets[before - 1] == _BACKSLASH:
+            before -= 1
+        if (at - before) % 2 == 0:
+            return at
+        at += 1
+    return 0
+
+
+def _text(octets: bytes, begin: int, end: int) -> bytes | None:
+    """What a text says whose octets are these; None for what is none."""
+    if octets.find(b"\\", begin, end) < 0:
+        return octets[begin:end]
+    try:
+        return _TEXT.decode(memoryview(octets)[begin - 1 : end + 1]).encode()
+    except ValueError:
+        return None
 
 
 def _sure(octets: bytes) -> tuple[int, _Turns] | None:
@@ -95,4 +143,6 @@ def _seen_by_edge(path: str, turns: _Turns) -> bytes:
 
 
 def _octets(content: Any) -> bytes:
+    if isinstance(content, bytes):
+        return content
     return content.encode() if isinstance(content, str) else msgspec.json.encode(content)

@@ -1,8 +1,9 @@
 """How a request ended, and what that says about the engine."""
 
+from dataclasses import dataclass
 from enum import Enum
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 
 class Verdict(Enum):
@@ -15,7 +16,9 @@ class Verdict(Enum):
     REFUSED = "refused"  # nobody listened: the process, and its cache, are gone
 
 
-class Outcome(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Outcome:
     """How one request ended, from the edge's access line.
 
     `server`: who served it, empty or unknown when nobody did. `chosen`: who was to, when known. `status`: what
@@ -25,9 +28,25 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     id: str
     server: str
     status: int
-    termination: str = "--"
-    retries: int = 0
-    chosen: str = ""
+    termination: str
+    retries: int
+    chosen: str
+
+    def __init__(
+        self,
+        id: str,
+        server: str,
+        status: int,
+        termination: str = "--",
+        retries: int = 0,
+        chosen: str = "",
+    ) -> None:
+        self.id = id
+        self.server = server
+        self.status = status
+        self.termination = termination
+        self.retries = retries
+        self.chosen = chosen
 
 
 def verdict(outcome: Outcome) -> Verdict:

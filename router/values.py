@@ -1,16 +1,14 @@
-"""The values that travel on a request's way, as structs of msgspec and dataclasses: made once, changed nowhere.
+"""The values that travel on a request's way: made once, changed nowhere.
 
-They are declared apart from the modules whose results they are (`router.parse`, `router.pick`, `router.admission`,
-`router.prompt`), because those are compiled for the image and a compiled module cannot declare such a struct: see
-`docs/adr/0026-compiled-decisions.md`.
+Their constructors are written out, because one that `dataclass` makes is interpreted even where the class is compiled;
+no value is part of a circle, so the garbage collector need not know them: see `docs/adr/0026-compiled-decisions.md`.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
-import msgspec
+from mypy_extensions import mypyc_attr
 
 from router.errors import Refused
 
@@ -20,7 +18,9 @@ _NO_RATIOS: Mapping[str, float] = {}
 # -------------------------------------------------------------------------------------------------------- a request
 
 
-class Request(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Request:
     """What the edge saw. `size`: the body's whole length in bytes; `body`: as much of it as was buffered.
 
     `id`: a name that no other request has; the client's own request id may come many times.
@@ -36,7 +36,31 @@ class Request(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     size: int
     body: bytes
-    priority_class: str = ""
+    priority_class: str
+
+    def __init__(
+        self,
+        id: str,
+        method: str,
+        path: str,
+        content_type: str,
+        session: str,
+        source: str,
+        tenant: str,
+        size: int,
+        body: bytes,
+        priority_class: str = "",
+    ) -> None:
+        self.id = id
+        self.method = method
+        self.path = path
+        self.content_type = content_type
+        self.session = session
+        self.source = source
+        self.tenant = tenant
+        self.size = size
+        self.body = body
+        self.priority_class = priority_class
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +80,9 @@ class ParseSettings:
     ratios: Mapping[str, float] = field(default_factory=lambda: _NO_RATIOS)
 
 
-class Ask(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Ask:
     """A request as the decision sees it.
 
     `key`: the session within tenant and model, unsigned 64 bits. `stick`: the same session as the edge
@@ -75,14 +101,46 @@ class Ask(msgspec.Struct, frozen=True, gc=False):
     tenant: str
     prompt_tokens: int
     stream: bool
-    blocks: tuple[int, ...] = ()
-    ends: tuple[int, ...] = ()
-    adapter: str = ""
-    previous: int = 0
-    priority_class: str = ""
+    blocks: tuple[int, ...]
+    ends: tuple[int, ...]
+    adapter: str
+    previous: int
+    priority_class: str
+
+    def __init__(
+        self,
+        id: str,
+        model: str,
+        key: int,
+        stick: str,
+        source: str,
+        tenant: str,
+        prompt_tokens: int,
+        stream: bool,
+        blocks: tuple[int, ...] = (),
+        ends: tuple[int, ...] = (),
+        adapter: str = "",
+        previous: int = 0,
+        priority_class: str = "",
+    ) -> None:
+        self.id = id
+        self.model = model
+        self.key = key
+        self.stick = stick
+        self.source = source
+        self.tenant = tenant
+        self.prompt_tokens = prompt_tokens
+        self.stream = stream
+        self.blocks = blocks
+        self.ends = ends
+        self.adapter = adapter
+        self.previous = previous
+        self.priority_class = priority_class
 
 
-class Prompt(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Prompt:
     """`opening`: how the conversation began, text by text. `edge_opening`: the same as the edge can see it.
 
     The prompt is `characters` of text and `tokens` that are no text (images by estimate, token ids by count); what is
@@ -94,18 +152,11 @@ class Prompt(msgspec.Struct, frozen=True, gc=False):
     characters: int
     tokens: int
 
-
-class Turn(msgspec.Struct, gc=False):
-    """One message of a conversation, as far as its beginning matters."""
-
-    role: Any = None
-    content: Any = None
-
-
-class Message(msgspec.Struct, gc=False):
-    """What every message has."""
-
-    role: str
+    def __init__(self, opening: list[bytes], edge_opening: bytes, characters: int, tokens: int) -> None:
+        self.opening = opening
+        self.edge_opening = edge_opening
+        self.characters = characters
+        self.tokens = tokens
 
 
 # ------------------------------------------------------------------------------------------------------- a decision
@@ -123,7 +174,9 @@ class Why(StrEnum):
     RETRY = "retry"
 
 
-class EngineView(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class EngineView:
     """One engine as a decision sees it.
 
     `uncached_in_flight`: prefill tokens sent there whose first byte has not come. `in_flight`: requests.
@@ -136,30 +189,66 @@ class EngineView(msgspec.Struct, frozen=True, gc=False):
     uncached_in_flight: int
     in_flight: int
     prefill_tokens_per_second: float
-    kv_usage: float = 0.0
-    available: bool = True
-    draining: bool = False
-    epoch: int = 0
-    full: bool = False
+    kv_usage: float
+    available: bool
+    draining: bool
+    epoch: int
+    full: bool
+
+    def __init__(
+        self,
+        name: str,
+        uncached_in_flight: int,
+        in_flight: int,
+        prefill_tokens_per_second: float,
+        kv_usage: float = 0.0,
+        available: bool = True,
+        draining: bool = False,
+        epoch: int = 0,
+        full: bool = False,
+    ) -> None:
+        self.name = name
+        self.uncached_in_flight = uncached_in_flight
+        self.in_flight = in_flight
+        self.prefill_tokens_per_second = prefill_tokens_per_second
+        self.kv_usage = kv_usage
+        self.available = available
+        self.draining = draining
+        self.epoch = epoch
+        self.full = full
 
 
-class Belief(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Belief:
     """What one engine is believed to hold of a session: the first `tokens` of its prompt, in cache life `epoch`."""
 
     engine: str
     epoch: int
     tokens: int
 
+    def __init__(self, engine: str, epoch: int, tokens: int) -> None:
+        self.engine = engine
+        self.epoch = epoch
+        self.tokens = tokens
 
-class Binding(msgspec.Struct, frozen=True, gc=False):
+
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Binding:
     """A session's home and what engines are believed to hold of it.
 
     `strict`: the home keeps what the request cannot do without, such as the response it continues.
     """
 
     home: str
-    beliefs: tuple[Belief, ...] = ()
-    strict: bool = False
+    beliefs: tuple[Belief, ...]
+    strict: bool
+
+    def __init__(self, home: str, beliefs: tuple[Belief, ...] = (), strict: bool = False) -> None:
+        self.home = home
+        self.beliefs = beliefs
+        self.strict = strict
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +259,9 @@ class Rule:
     kv_weight: float = 0.05
 
 
-class Choice(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Choice:
     """The engine, why, what it must still compute, its price in seconds; `rebind`: it becomes the home."""
 
     engine: str
@@ -178,6 +269,13 @@ class Choice(msgspec.Struct, frozen=True, gc=False):
     uncached_tokens: int
     cost_seconds: float
     rebind: bool
+
+    def __init__(self, engine: str, why: Why, uncached_tokens: int, cost_seconds: float, rebind: bool) -> None:
+        self.engine = engine
+        self.why = why
+        self.uncached_tokens = uncached_tokens
+        self.cost_seconds = cost_seconds
+        self.rebind = rebind
 
 
 # ---------------------------------------------------------------------------------------------------------- waiting
@@ -197,15 +295,24 @@ class PriorityClass:
     priority: int = 0
 
 
-class Ticket(msgspec.Struct, frozen=True, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True)
+class Ticket:
     """One request let in: its engine, what vLLM is told of its urgency, and whether it may be tried again."""
 
     choice: Choice
-    priority: int = 0
-    retries: bool = True
+    priority: int
+    retries: bool
+
+    def __init__(self, choice: Choice, priority: int = 0, retries: bool = True) -> None:
+        self.choice = choice
+        self.priority = priority
+        self.retries = retries
 
 
-class Waiting(msgspec.Struct, eq=False, gc=False):
+@mypyc_attr(acyclic=True)
+@dataclass(init=False, slots=True, eq=False)
+class Waiting:
     """One request in the room. `since`: announced or entered, monotonic seconds; `reply` is set when it has entered.
 
     `line`: where it stands. `request_id`: as the client knows it.
@@ -215,5 +322,21 @@ class Waiting(msgspec.Struct, eq=False, gc=False):
     line: Place
     priority_class: str
     since: float
-    request_id: str = ""
-    reply: Reply | None = None
+    request_id: str
+    reply: Reply | None
+
+    def __init__(
+        self,
+        ask: Ask,
+        line: Place,
+        priority_class: str,
+        since: float,
+        request_id: str = "",
+        reply: Reply | None = None,
+    ) -> None:
+        self.ask = ask
+        self.line = line
+        self.priority_class = priority_class
+        self.since = since
+        self.request_id = request_id
+        self.reply = reply

@@ -10,12 +10,11 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
-
-from msgspec.structs import replace
 
 from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
 from router.parse import Ask, ParseSettings, Request, parse

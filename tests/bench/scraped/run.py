@@ -9,10 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
-
-from msgspec.structs import replace
 
 from router.fleet import Fleet, Outcome
 from router.metrics import Exporter, Registry, Tally, registry, scrape

@@ -17,7 +17,7 @@ def _tree(name: str) -> ast.Module:
 
 @pytest.mark.parametrize("name", MODULES)
 def test_compiled_module_declares_no_struct(name: str) -> None:
-    """Structs live in `router.values`, `router.access_line` and wherever else nothing is compiled."""
+    """Structs live in `router.turns`, `router.access_line` and wherever else nothing is compiled."""
     classes = [node for node in ast.walk(_tree(name)) if isinstance(node, ast.ClassDef)]
     assert not [found.name for found in classes if _STRUCT & {ast.unparse(base) for base in found.bases}]
 

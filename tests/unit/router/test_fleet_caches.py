@@ -1,9 +1,9 @@
 """What engines are believed to hold beyond one session, and where stored answers are."""
 
+from dataclasses import replace
 from dataclasses import replace as changed
 
 import pytest
-from msgspec.structs import replace
 
 from router.fleet import Outcome, Probe
 from router.parse import response_key

@@ -51,6 +51,35 @@ def test_both_ways_find_the_same_end(
     assert quick is None or quick[0] == sure[0]
 
 
+@given(
+    st.lists(others, max_size=2),
+    st.text(max_size=30) | st.text(alphabet='\\"{}[],: \n', max_size=30),
+    turns,
+    layouts,
+)
+def test_a_long_first_message_ends_where_all_ways_say(
+    first: list[Any], said: str, later: list[Any], layout: dict[str, Any]
+) -> None:
+    """One that is too long to be read whole is measured, and says the same."""
+    user = {"role": "user", "content": said + "x" * 20_000 + said}
+    whole = octets([*first, user, *later], layout)
+    long, sure = finder._long(whole), finder._sure(whole)
+    assert sure is not None
+    assert long is None or long[0] == sure[0]
+    found = opening(CHAT, memoryview(whole))
+    assert found is not None
+    assert (bytes(found[0]), found[1]) == (whole[: sure[0]], finder._seen_by_edge(CHAT, sure[1]))
+
+
+def test_a_long_text_is_not_read() -> None:
+    """The usual one: a document with quotes in it, after a system prompt."""
+    said = 'He said "no".\n' * 25 + "x" * 100_000
+    whole = octets([{"role": "system", "content": "Be brief."}, {"role": "user", "content": said}], {})
+    found = finder._long(whole)
+    assert found is not None
+    assert found[0] == len(whole) - 1
+
+
 @given(texts, texts, st.booleans(), layouts)
 def test_the_edge_sees_what_the_texts_say(system: str, said: str, alone: bool, layout: dict[str, Any]) -> None:
     """However they are written: escaped or not."""

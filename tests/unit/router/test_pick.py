@@ -1,11 +1,11 @@
 """The routing rule."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from msgspec.structs import replace
 
 from router.errors import NoEngine, Refused, Saturated
 from router.parse import Ask
