@@ -3,7 +3,7 @@
 import msgspec
 
 
-class Event(msgspec.Struct, frozen=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """One access line; keys that are missing or unknown do no harm. Times are milliseconds, -1 for `never`.
 
     `lease`: the edge's own name for the request, because clients may send one `id` many times. `decider`: the index of
@@ -48,7 +48,7 @@ class Event(msgspec.Struct, frozen=True):
     ended_us: int = 0
 
 
-class Line(msgspec.Struct, frozen=True, omit_defaults=True):
+class Line(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """What is written for each completed request: the edge's event, joined with the decision."""
 
     ts: float

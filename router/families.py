@@ -17,7 +17,7 @@ _STATES = tuple((state, f',state="{state.value}"') for state in State)
 def decisions(tally: Tally, names: frozenset[str]) -> Iterator[Family]:
     """Where requests went, and why; who was turned away; how long deciding took."""
     rows = [
-        (which + label, tally.decisions[engine, why])
+        (which + label, tally.decisions.get((engine, why), 0))
         for engine in names
         for which in [labels(engine=engine)]
         for why, label in _DECIDED

@@ -28,7 +28,7 @@ AGENT_HELLO: Final = 101
 AGENT_DISCONNECT: Final = 102
 ACK: Final = 103
 _HEADER: Final = Struct(">BI")  # type and flags
-_ONE_OCTET: Final = tuple(bytes((number,)) for number in range(240))
+_ONE_OCTET: Final = tuple(bytes((number,)) for number in range(256))
 _SET_VAR: Final = 1
 _SET_VAR_ARGS: Final = 3
 _SCOPE_TRANSACTION: Final = 2
@@ -36,7 +36,8 @@ _OFTEN: Final = (
     "ask admit begun id lease method path content_type session source tenant class size body server status head"
 )
 _NAMES: Final = {bytes((len(name),)) + name.encode(): name for name in _OFTEN.split()}  # names that need no decoding
-_REPEATED: Final = frozenset(("server", "backend", "model", "why", "source"))  # variables of few values
+# Variables of few values, and these as they are set.
+_REPEATED: Final[dict[str, dict[str, bytes]]] = {name: {} for name in ("server", "backend", "model", "why", "source")}
 _REPEATED_VALUES: Final = 4096
 _ACK_HEADER: Final = _HEADER.pack(ACK, FIN)
 _NULL: Final = 0
@@ -195,13 +196,12 @@ def write_varint(number: int) -> bytes:
     """Encode an unsigned number below 2**64."""
     if number < 240:
         return _ONE_OCTET[number]
-    octets = bytearray(((number & 0x0F) | 0xF0,))
+    octets = _ONE_OCTET[(number & 0x0F) | 0xF0]
     number = (number - 240) >> 4
     while number >= 128:
-        octets.append((number & 0x7F) | 0x80)
+        octets += _ONE_OCTET[(number & 0x7F) | 0x80]
         number = (number - 128) >> 7
-    octets.append(number)
-    return bytes(octets)
+    return octets + _ONE_OCTET[number]
 
 
 def write_text(text: str) -> bytes:
@@ -232,20 +232,22 @@ def write_frame(kind: int, stream: int, frame: int, payload: bytes, flags: int =
 
 def write_ack(stream: int, frame: int, variables: Mapping[str, Value]) -> bytes:
     """Encode the answer to one question: every variable is set in the transaction's scope."""
-    parts = [b"", _ACK_HEADER, write_varint(stream), write_varint(frame)]
-    for name, value in variables.items():
-        if name in _REPEATED and isinstance(value, str):
-            parts.append(_repeated(name, value))
-        else:
-            parts.append(_setter(name))
-            parts.append(write_value(value))
-    parts[0] = LENGTH.pack(sum(map(len, parts)))
-    return b"".join(parts)
+    body = _ACK_HEADER + write_varint(stream) + write_varint(frame)
+    if variables:
+        body += b"".join([_set(name, value) for name, value in variables.items()])
+    return LENGTH.pack(len(body)) + body
 
 
-@lru_cache(maxsize=_REPEATED_VALUES)
-def _repeated(name: str, value: str) -> bytes:
-    return _setter(name) + write_value(value)
+def _set(name: str, value: Value) -> bytes:
+    known = _REPEATED.get(name)
+    if known is None or not isinstance(value, str):
+        return _setter(name) + write_value(value)
+    octets = known.get(value)
+    if octets is None:
+        if len(known) >= _REPEATED_VALUES:
+            known.clear()
+        octets = known[value] = _setter(name) + write_value(value)
+    return octets
 
 
 @lru_cache(maxsize=64)

@@ -5,7 +5,7 @@ left the configuration is forgotten with the next `configure`.
 """
 
 from bisect import bisect_left
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from itertools import accumulate
 from logging import Logger
@@ -77,16 +77,17 @@ class Tally:
         tenants: Iterable[str] = (),
         classes: Iterable[str] = (),
     ) -> None:
-        self.decisions: Counter[tuple[str, str]] = Counter()
+        # Of every request, so no Counters: setting an item of one goes through Python.
+        self.decisions: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.key_sources: defaultdict[str, int] = defaultdict(int)
+        self.outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.tenant_outcomes: defaultdict[tuple[str, str], int] = defaultdict(int)
+        self.tokens: defaultdict[tuple[str, str, str], int] = defaultdict(int)  # by tenant, model and kind
         self.refusals: Counter[int] = Counter()
         self.rejections: Counter[str] = Counter()
         self.model_refusals: Counter[tuple[str, int]] = Counter()
-        self.key_sources: Counter[str] = Counter()
-        self.outcomes: Counter[tuple[str, str]] = Counter()
-        self.tenant_outcomes: Counter[tuple[str, str]] = Counter()
         self.truncated: Counter[str] = Counter()
         self.aborted: Counter[str] = Counter()
-        self.tokens: Counter[tuple[str, str, str]] = Counter()  # by tenant, model and kind
         self.probes: Counter[tuple[str, bool]] = Counter()
         self.prober_restarts: Counter[str] = Counter()
         self.spop_ends: Counter[int] = Counter()
