@@ -2,7 +2,8 @@
 
 Whoever shares an edge shares its drains. HAProxy's state is the common truth, and each router that talks to it follows
 one rule, once a second, for each engine: what I changed since we last agreed I push; what changed there I adopt; and
-when we meet for the first time (I am new, or it is), an engine that either wants drained is drained.
+when we meet for the first time (I am new, or it is), or both changed, an operator's drain is more than a fault's, and
+that more than none. So that each router knows what a drain is for, whoever ordered it, the edge keeps that, too.
 
 A drained server is in HAProxy's `maint`, not its `drain`: that one would still take the sessions its table remembers.
 """
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from router.drains import Drain, drain_for, settled
 from router.edge_socket import EdgeError, EdgeSocket
 from router.edge_text import ServerState
 from router.fleet import EngineSnapshot, Fleet, State
@@ -56,7 +58,7 @@ class EdgeKeeper:
         self._backends = backends
         self._clock = clock
         self._end = end
-        self._agreed: dict[str, bool] = {}
+        self._agreed: dict[str, Drain] = {}
         self._life: tuple[str, str] | None = None
         self._since = float("-inf")
         self._looked: dict[str, float] = {}
@@ -83,8 +85,11 @@ class EdgeKeeper:
 
     def _ordered(self, now: float) -> bool:
         """Whether somebody drained or undrained since edge and fleet last agreed."""
-        engines = self._fleet.snapshot(now).engines
-        return any(engine.draining != self._agreed.get(engine.name, engine.draining) for engine in engines)
+        ours = self._ours(now)
+        return any(ours[name] != agreed for name, agreed in self._agreed.items() if name in ours)
+
+    def _ours(self, now: float) -> dict[str, Drain]:
+        return {engine.name: drain_for(engine.drain_reason) for engine in self._fleet.snapshot(now).engines}
 
     def _answered(self, *, up: bool, why: str = "") -> None:
         if up is not self.tally.up:
@@ -100,25 +105,25 @@ class EdgeKeeper:
             self._life = view.life
         found = view.servers
         proxied = sum(state.sessions for (backend, _), state in found.items() if backend.startswith(_PROXIED))
-        draining = {engine.name: engine.draining for engine in self._fleet.snapshot(self._clock()).engines}
-        places = [
-            (name, place) for name, place in self._backends().items() if name in draining and (place, name) in found
-        ]
+        ours = self._ours(self._clock())
+        places = [(name, place) for name, place in self._backends().items() if name in ours and (place, name) in found]
         for name, backend in places:
             state = found[backend, name]
-            await self._agree(name, backend, ours=draining[name], theirs=state.drained)
+            await self._agree(name, backend, ours[name], state)
             # The router carries some requests itself, and HAProxy does not count those at their engine: any may be its.
             self._fleet.reconcile(name, state.sessions + state.queued + proxied, self._clock(), self._since)
         self._forget(name for name, _ in places)
 
-    async def _agree(self, name: str, backend: str, *, ours: bool, theirs: bool) -> None:
-        agreed = self._agreed.get(name)
-        wanted = (ours or theirs) if agreed is None else theirs if ours == agreed else ours
-        if wanted != theirs:
-            await (self._socket.drain if wanted else self._socket.ready)(backend, name)
-            self.tally.drains_pushed += 1
+    async def _agree(self, name: str, backend: str, ours: Drain, state: ServerState) -> None:
+        wanted = settled(self._agreed.get(name), ours, state.drain)
+        left_over = state.marked and not state.drained  # somebody at the edge's socket let it work
+        if wanted != state.drain or left_over:
+            await self._socket.drain(backend, name, wanted)
+            self.tally.drains_pushed += wanted != state.drain
         if wanted != ours:
-            (self._fleet.drain if wanted else self._fleet.undrain)(name)
+            self._fleet.undrain(name)
+            if wanted:
+                self._fleet.drain(name, wanted.reason)
             self.tally.drains_adopted += 1
         self._agreed[name] = wanted
 

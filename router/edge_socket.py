@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from router import edge_text
-from router.edge_text import EdgeView, ServerState, Streams
+from router.drains import Drain
+from router.edge_text import FAULT_WEIGHT, EdgeView, ServerState, Streams
 from router.sever import Pair
 
 _PATIENCE_SECONDS: Final = 2.0
@@ -43,13 +44,15 @@ class EdgeSocket:
         """Return every server by backend and name. Raises EdgeError."""
         return (await self.look()).servers
 
-    async def drain(self, backend: str, server: str) -> None:
-        """Give `server` nothing new, not even sessions that are at home there. Raises EdgeError."""
-        await self._order(f"set server {backend}/{server} state maint")
+    async def drain(self, backend: str, server: str, drain: Drain = Drain.OPERATOR) -> None:
+        """Give `server` nothing new for `drain`, not even sessions at home there; for none, work. Raises EdgeError.
 
-    async def ready(self, backend: str, server: str) -> None:
-        """Give `server` work again. Raises EdgeError."""
-        await self._order(f"set server {backend}/{server} state ready")
+        The state comes first: between the two a drain looks like an operator's for a moment, and none like one.
+        """
+        state = "maint" if drain else "ready"
+        weight = FAULT_WEIGHT if drain is Drain.FAULT else "100%"
+        place = f"set server {backend}/{server}"
+        await self._order(f"{place} state {state};{place} weight {weight}")
 
     async def down(self, backend: str, server: str) -> None:
         """Give `server` nothing until its next good health check. Raises EdgeError."""

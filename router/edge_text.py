@@ -10,12 +10,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from router.drains import Drain
 from router.sever import Pair
 
 _ROWS_START: Final = "# "
 # An operator's maintenance or drain; what the configuration or another server implies is no order.
 _FORCED_MAINTENANCE: Final = 0x01
 _FORCED_DRAIN: Final = 0x08
+# Why a server is in maintenance HAProxy does not keep, but a weight it does, which counts for nothing meanwhile. This
+# one says that a router ordered it for a fault. Should it ever be left at a server that works, it does little.
+FAULT_WEIGHT: Final = 2
 # "May be sent again": the bit of 2.6, and the bit of everything later. Neither version uses the other's.
 _REPEATABLE: Final = 0x0080_0000 | 0x0008_0000
 _BLOCK: Final = re.compile(rb"\n(?=0x)")
@@ -31,13 +35,19 @@ _TRANSACTION: Final = re.compile(
 class ServerState:
     """One server as HAProxy sees it. `sessions`: requests there now; `queued`: requests that wait for it.
 
-    `drained`: an operator wants it to get nothing new. `up`: it would get requests now.
+    `drain`: for whom it gets nothing new. `up`: it would get requests now. `marked`: its weight says "for a fault".
     """
 
     sessions: int = 0
     queued: int = 0
     up: bool = False
-    drained: bool = False
+    drain: Drain = Drain.NONE
+    marked: bool = False
+
+    @property
+    def drained(self) -> bool:
+        """Whether somebody wants it to get nothing new."""
+        return self.drain is not Drain.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +76,29 @@ def _life(info: str) -> tuple[str, str]:
 
 
 def _servers(stat: str, state: str) -> dict[tuple[str, str], ServerState]:
-    drained = {(row["be_name"], row["srv_name"]): _drained(row) for row in _rows(state)}
+    drains = {(row["be_name"], row["srv_name"]): (_drain(row), _marked(row)) for row in _rows(state)}
     return {
         (row["pxname"], row["svname"]): ServerState(
             sessions=int(row["scur"] or 0),
             queued=int(row["qcur"] or 0),
             up=row["status"].startswith("UP"),
-            drained=drained.get((row["pxname"], row["svname"]), False),
+            drain=drain,
+            marked=marked,
         )
         for row in _rows(stat)
+        for drain, marked in [drains.get((row["pxname"], row["svname"]), (Drain.NONE, False))]
     }
 
 
-def _drained(row: Mapping[str, str]) -> bool:
-    return bool(int(row["srv_admin_state"]) & (_FORCED_MAINTENANCE | _FORCED_DRAIN))
+def _drain(row: Mapping[str, str]) -> Drain:
+    state = int(row["srv_admin_state"])
+    if state & _FORCED_MAINTENANCE and _marked(row):
+        return Drain.FAULT
+    return Drain.OPERATOR if state & (_FORCED_MAINTENANCE | _FORCED_DRAIN) else Drain.NONE
+
+
+def _marked(row: Mapping[str, str]) -> bool:
+    return int(row["srv_uweight"]) == FAULT_WEIGHT
 
 
 def _rows(text: str) -> Iterator[Mapping[str, str]]:

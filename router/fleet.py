@@ -32,6 +32,7 @@ from router.alone import Alone, joined
 from router.bindings import Bindings, with_belief
 from router.blame import Blame
 from router.cached import Cached
+from router.drains import OPERATOR
 from router.engine import Engine, EngineSettings, EngineSnapshot, Group, by_model, kept_or_new
 from router.errors import NoEngine, Saturated, UnknownEngine
 from router.fleet_settings import FleetSettings, FleetSnapshot
@@ -57,7 +58,6 @@ __all__ = [
 
 _MOST_EJECTED: Final = 1000  # names that nobody has asked for yet
 _UNSEEN_AFTER: Final = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
-_OPERATOR: Final = "operator"
 
 
 class Fleet:
@@ -247,9 +247,9 @@ class Fleet:
 
     # --------------------------------------------------------------------------------------------------------- orders
 
-    def drain(self, name: str, reason: str = _OPERATOR) -> None:
+    def drain(self, name: str, reason: str = OPERATOR) -> None:
         """Give `name` no new work; who has an operator's order keeps that one. Raises UnknownEngine."""
-        if (found := self._engine(name)).drain_reason != _OPERATOR:
+        if (found := self._engine(name)).drain_reason != OPERATOR:
             found.drain(reason=reason)
 
     def undrain(self, name: str, reason: str = "") -> None:

@@ -6,7 +6,7 @@ nothing. The rules:
    it work again all the same is obeyed until there is another fault.
 2. The last engine of a model is not: a doubtful engine beats none. It is as soon as another can take its work.
 3. When its watcher says that nothing is held against its GPUs any more, the engine works again, unless somebody else
-   drained it.
+   drained it. Which router ordered it does not matter: the edge tells the others what a drain is for.
 4. A watcher that does not answer changes nothing.
 """
 
@@ -21,12 +21,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from router.drains import GPU
 from router.exposition import PREFIX
 from router.fleet import Fleet
 
 logger = logging.getLogger(__name__)
 
-REASON = "gpu"
 PATH = "/faults"
 _EVERY_SECONDS = 1.0
 _PATIENCE_SECONDS = 2.0
@@ -107,7 +107,7 @@ class GpuFaults:
             return
         self._spared.discard(engine)
         self._handled[engine] = known | found
-        self._fleet.drain(engine, REASON)
+        self._fleet.drain(engine, GPU)
         logger.error("engine %s: %s: it is drained", engine, faults[0].why)
 
     def _back(self, engine: str) -> None:
@@ -115,7 +115,7 @@ class GpuFaults:
         if self.faulty.pop(engine, None) is not None:
             logger.warning("engine %s: nothing is held against its GPUs any more", engine)
         self._handled.pop(engine, None)
-        self._fleet.undrain(engine, REASON)
+        self._fleet.undrain(engine, GPU)
 
     async def run(self) -> None:
         """Ask until cancelled."""

@@ -14,6 +14,7 @@ from itertools import count
 
 import pytest
 
+from router.drains import Drain
 from router.edge import EdgeError, EdgeKeeper, EdgeSocket
 from router.edge_text import ServerState
 from router.fleet import EngineSettings, Fleet, FleetSettings, Probe
@@ -95,7 +96,7 @@ def test_a_drained_server_gets_nothing_new_and_finishes_what_it_has(start: Start
         stack.router.stop()
         assert {stack.chat("s").engine for _ in range(5)} == set(stack.engines) - {home}
         assert stream.result().body.count(b"data:") == 10
-    asyncio.run(runtime(stack).ready(BACKEND, home))
+    asyncio.run(runtime(stack).drain(BACKEND, home, Drain.NONE))
     wait_until(lambda: seen(stack, home).up, "the server is up")
     assert not seen(stack, home).drained
 

@@ -7,131 +7,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.edge import EdgeError, EdgeKeeper, EdgeSocket
+from router.edge import EdgeKeeper
 from router.edge_metrics import EdgeMetrics
-from router.edge_text import EdgeView, ServerState
-from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe, State
+from router.fleet import Outcome, Probe, State
 from router.parse import Ask
-from router.sever import Pair, Severed
+from router.sever import Severed
+from tests.support.keepers import NAMES, PAIR, Clock, Edge, Router, fleet_of, routers
 from tests.support.until import until
-
-NAMES = ("a", "b")
-PAIR = Pair("127.0.0.1", 1, "127.0.0.1", 2)
-
-
-class Edge(EdgeSocket):
-    """HAProxy as far as its runtime socket tells, in memory."""
-
-    def __init__(self) -> None:
-        super().__init__("/nowhere")
-        self.life = 0
-        self.gone = False
-        self.drained = dict.fromkeys(NAMES, False)
-        self.sessions = dict.fromkeys(NAMES, 0)
-        self.carried = 0
-        self.up = dict.fromkeys(NAMES, True)
-        self.pairs: list[Pair] = []
-        self.orders: list[str] = []
-        self.dumps = 0
-
-    async def look(self) -> EdgeView:
-        if self.gone:
-            raise EdgeError("gone")
-        states = {
-            ("model-m", name): ServerState(self.sessions[name], 0, up=self.up[name], drained=self.drained[name])
-            for name in NAMES
-        }
-        carried = {("router-proxy", "router"): ServerState(self.carried, 0)}
-        return EdgeView(("pid", str(self.life)), states | carried)
-
-    async def drain(self, backend: str, server: str) -> None:
-        self._take(f"drain {server}")
-        self.drained[server] = True
-
-    async def ready(self, backend: str, server: str) -> None:
-        self._take(f"ready {server}")
-        self.drained[server] = False
-
-    async def down(self, backend: str, server: str) -> None:
-        self._take(f"down {server}")
-        self.up[server] = False
-
-    async def waiting(self, backend: str, server: str) -> list[Pair]:
-        self.dumps += 1
-        return self.pairs
-
-    def restart(self) -> None:
-        self.life += 1
-        self.drained = dict.fromkeys(NAMES, False)
-
-    def _take(self, order: str) -> None:
-        if self.gone:
-            raise EdgeError("gone")
-        self.orders.append(order)
-
-
-class Clock:
-    """Time that passes when it is asked to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def fleet_of(*names: str) -> Fleet:
-    engines = tuple(EngineSettings(name, f"http://127.0.0.1/{name}", "m", 8000.0) for name in names)
-    fleet = Fleet(
-        FleetSettings(engines, eject_after=1, probe_fail_after=1, eject_seconds=1000.0, eject_max_seconds=1000.0), 0.0
-    )
-    for name in names:
-        fleet.probe(name, Probe(ok=True), 0.0)
-    return fleet
-
-
-class Router:
-    """A fleet and its keeper."""
-
-    def __init__(self, edge: Edge, clock: Clock, answer: Severed = Severed.DONE) -> None:
-        self.edge = edge
-        self.clock = clock
-        self.ended: list[Pair] = []
-        self.answer = answer
-        self.restart()
-
-    def restart(self) -> None:
-        self.fleet = fleet_of(*NAMES)
-        backends = dict.fromkeys(NAMES, "model-m")
-        self.keeper = EdgeKeeper(self.fleet, self.edge, lambda: backends, self.clock, self._end)
-
-    def drained(self) -> dict[str, bool]:
-        return {engine.name: engine.draining for engine in self.fleet.snapshot(0.0).engines}
-
-    def set(self, name: str, *, drained: bool) -> None:
-        (self.fleet.drain if drained else self.fleet.undrain)(name)
-
-    def hang(self, name: str) -> None:
-        self.fleet.probe(name, Probe(ok=False), self.clock())
-
-    def step(self) -> None:
-        self.clock.now += 1.0
-        asyncio.run(self.keeper.step())
-
-    def _end(self, pair: Pair) -> Severed:
-        self.ended.append(pair)
-        return self.answer
-
-
-def routers(count: int = 1, **options: Severed) -> tuple[Edge, list[Router]]:
-    edge, clock = Edge(), Clock()
-    return edge, [Router(edge, clock, **options) for _ in range(count)]
 
 
 def agreed(edge: Edge, *found: Router) -> dict[str, bool]:
     """What all of them hold, if they are of one mind."""
-    assert all(router.drained() == edge.drained for router in found)
-    return edge.drained
+    assert all(router.drains() == edge.drains for router in found)
+    return edge.drained()
 
 
 def test_a_drain_reaches_the_edge_and_every_other_router() -> None:
@@ -163,7 +51,7 @@ def test_an_order_at_the_edge_itself_is_adopted() -> None:
     """An operator at HAProxy's socket is heard, draining and undraining."""
     edge, (one,) = routers()
     for drained in (True, False):
-        edge.drained["b"] = drained
+        edge.set("b", drained=drained)
         one.step()
         assert agreed(edge, one) == {"a": False, "b": drained}
 
@@ -181,7 +69,7 @@ def test_the_last_order_holds_wherever_it_was_given(orders: list[tuple[int, str,
             router.step()
         wanted[name] = drained
         if place == 2:
-            edge.drained[name] = drained
+            edge.set(name, drained=drained)
         else:
             found[place].set(name, drained=drained)
         for router in [*found, *found]:
@@ -199,7 +87,7 @@ def test_whatever_happens_at_once_they_agree_in_the_end(events: list[tuple[str, 
     edge, found = routers(2)
     for who, name, drained in events:
         if who == "e":
-            edge.drained[name] = drained
+            edge.set(name, drained=drained)
         elif who == "r":
             edge.restart()
         else:
@@ -220,7 +108,7 @@ def test_orders_are_given_only_on_a_difference() -> None:
     one.set("a", drained=True)
     for _ in range(5):
         one.step()
-    assert edge.orders == ["drain a"]
+    assert edge.orders == ["operator a"]
 
 
 def test_an_engine_that_the_edge_does_not_know_is_none_of_its_business() -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.drains import Drain
 from router.edge_text import EdgeView, ServerState, Streams, view
 from router.sever import Pair
 
@@ -15,6 +16,9 @@ model-m,a,1,0,3,0,UP 1/3,
 model-m,b,,0,,0,DOWN,
 model-m,c,0,0,0,0,MAINT,
 model-m,d,0,0,2,0,DRAIN,
+model-m,e,0,0,0,0,MAINT,
+model-m,f,0,0,0,0,DRAIN,
+model-m,g,0,0,0,0,UP,
 """
 STATE = """1
 # be_id be_name srv_id srv_name srv_addr srv_op_state srv_admin_state srv_uweight
@@ -22,6 +26,9 @@ STATE = """1
 4 model-m 2 b 127.0.0.1 0 4 1
 4 model-m 3 c 127.0.0.1 0 1 1
 4 model-m 4 d 127.0.0.1 2 8 1
+4 model-m 5 e 127.0.0.1 0 1 2
+4 model-m 6 f 127.0.0.1 2 8 2
+4 model-m 7 g 127.0.0.1 2 0 2
 """
 WAITING = """0x7f7: [22/Nov/2026:17:35:35.433158] id=37 proto=tcpv4 source=10.0.0.9:60034
   flags=0x84b, conn_retries=0, conn_exp=<NEVER> conn_et=0x000 srv_conn=0x7f7, pend_pos=(nil) waiting=0 epoch=0
@@ -54,15 +61,18 @@ def read(text: str) -> list[Pair]:
 
 
 def test_servers_are_read_by_the_names_of_their_columns() -> None:
-    """Load, state and an operator's wish; what the configuration disabled is no operator's wish."""
+    """Load, state and who wants it drained; what the configuration disabled nobody does."""
     found = view(f"{INFO}\n\n{STAT}\n\n{STATE}\n")
     assert found == EdgeView(
         ("7", "1700000000"),
         {
             ("model-m", "a"): ServerState(3, 1, up=True),
             ("model-m", "b"): ServerState(),
-            ("model-m", "c"): ServerState(drained=True),
-            ("model-m", "d"): ServerState(2, 0, drained=True),
+            ("model-m", "c"): ServerState(drain=Drain.OPERATOR),
+            ("model-m", "d"): ServerState(2, 0, drain=Drain.OPERATOR),
+            ("model-m", "e"): ServerState(drain=Drain.FAULT, marked=True),
+            ("model-m", "f"): ServerState(drain=Drain.OPERATOR, marked=True),
+            ("model-m", "g"): ServerState(up=True, marked=True),
         },
     )
 
@@ -75,6 +85,7 @@ def test_servers_are_read_by_the_names_of_their_columns() -> None:
         f"{INFO}\n\n{STAT}",
         f"{INFO}\n\n{STAT.replace('scur', 'other')}\n\n{STATE}",
         f"{INFO}\n\n{STAT}\n\n{STATE.replace('srv_admin_state', 'other')}",
+        f"{INFO}\n\n{STAT}\n\n{STATE.replace('srv_uweight', 'other')}",
         f"{INFO.replace('Pid', 'other')}\n\n{STAT}\n\n{STATE}",
         f"{INFO}\n\n{STAT}\n\n{STATE.replace('8 1', '')}",
         f"{INFO}\n\n{STAT.replace('3,0', 'x,0')}\n\n{STATE}",
