@@ -23,6 +23,7 @@ from router.tidy import Tidy
 logger = logging.getLogger(__name__)
 
 _TICK_SECONDS = 1.0
+_WATCH_SECONDS = 0.1  # an engine that stands still is found so much later at most than `stall_seconds` say
 _FLUSH_SECONDS = 0.25
 _DOOR_SECONDS = 0.1  # those who wait hear this soon of room that another router's requests left
 _SHARED_SECONDS = 0.02  # how old the load of other routers of this host may be
@@ -102,6 +103,7 @@ class Router:
         """What runs beside the connections, by name."""
         yield "prober", self._parts.prober.run()
         yield "tick", _every(_TICK_SECONDS, self._tick, self.tally)
+        yield "watch", _every(_WATCH_SECONDS, self._watch, self.tally)
         yield "flush", _every(_FLUSH_SECONDS, self._flush, self.tally)
         yield "door", _every(_DOOR_SECONDS, self._let_in, self.tally)
         yield "calibrator", _always(self._parts.calibrator.run, self.tally)
@@ -184,6 +186,9 @@ class Router:
         now = time.monotonic()
         self.fleet.expire(now)
         self._tidy.tick(now, idle=self.fleet.snapshot(now).leases == 0)
+
+    async def _watch(self) -> None:
+        self.fleet.watch(time.monotonic())
 
     async def _let_in(self) -> None:
         self._parts.door.tick(time.monotonic())

@@ -263,13 +263,18 @@ class Fleet:
 
     def expire(self, now: float) -> None:
         """Once a second: end what is overdue (leases, bindings), try ejected engines again, look for silent ones."""
-        self._look(now)
         self._leases.expire(now)
         self._computed(self._leases.computed(now))
         self._bindings.expire(now)
         self._alone.expire(now)
         for engine in self._engines.values():
             engine.tick(now)
+        self.watch(now)
+
+    def watch(self, now: float) -> None:
+        """Some times a second: look for engines that have work and stand still."""
+        self._look(now)
+        for engine in self._engines.values():
             before = engine.health.ejections
             self._watch(engine, now)
             self._note(engine, before)

@@ -39,7 +39,7 @@ async def test_an_engine_that_hangs_under_load_fails_nothing(start: Start, fault
             looks = await lab.metric(LOOKS, engine=victim) - looks
             await until(asked.done, "what waited there is served", 30)
     moved = asked.result()
-    # One that answers its probes is found out up to a second and a half later, by what stands still.
+    # One that answers its probes is found out up to a second later, by what stands still.
     assert allowed <= MOST_SECONDS or fault is stuck
     # In looks at it, once a second, of which a slow machine makes no more; one was under way.
     assert looks <= allowed / SOONEST + 1

@@ -15,6 +15,7 @@ import yaml
 from tests.support.lab import Lab, Running
 
 SOONEST, LATEST = 0.8, 1.2  # of the interval, between two looks: not all engines are looked at at once
+WATCHED = 0.1  # seconds between two looks for engines that stand still
 
 Fault = Callable[[Lab, str], AbstractAsyncContextManager[None]]
 
@@ -58,13 +59,13 @@ def seconds_to_ejection(settings: Path, *, silent: bool) -> float:
 
     Two probes that find no answer: the time until the first, its patience, and the second with its shorter ones. One
     that answers probes is found out later: a look may still see what came before, then it has to stand still for
-    `stall_seconds`, and one more look later somebody knows.
+    `stall_seconds`, which the router's timer sees within a tenth of a second.
     """
     health = yaml.safe_load(settings.read_text())["health"]
     interval, patience = health["interval_seconds"], health["timeout_seconds"]
     if silent:
         return float(LATEST * interval + patience + (LATEST * interval / 4 + patience / 2))
-    return float(health["stall_seconds"] + 2 * LATEST * interval)
+    return float(health["stall_seconds"] + LATEST * interval + WATCHED)
 
 
 def need_iptables() -> None:

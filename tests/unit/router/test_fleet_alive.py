@@ -57,6 +57,17 @@ def test_time_alone_finds_an_engine_that_stands_still() -> None:
     assert engine(fleet, name).state is State.EJECTED
 
 
+def test_whoever_looks_between_two_ticks_finds_it_at_once() -> None:
+    """As soon as it has stood still for long enough, and not a second later."""
+    fleet, name = working()
+    watch(fleet, 1.0, STALL)
+    fleet.watch(0.9 + STALL)
+    assert engine(fleet, name).state is State.READY
+    fleet.watch(1.0 + STALL)
+    assert engine(fleet, name).state is State.EJECTED
+    assert fleet.take_ejected() == [name]
+
+
 def test_time_in_which_the_router_itself_was_stopped_is_nobodys_standing_still() -> None:
     """It heard of no first byte and no end, and looked at no counter: that says nothing about the engines."""
     fleet, name = working()
