@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench.engines import options as engines
 from tests.bench.report import Report
 
 
@@ -153,4 +154,5 @@ ALL: Mapping[str, Command] = {
     "decision": Command("how long one decision takes among many engines", _decision_arguments, _decision),
     "scraped": Command("a decision's time while metrics are read", _scraped_arguments, _scraped),
     "overhead": Command("CPU per request and per chunk, beside other subjects", _overhead_arguments, _overhead),
+    "engines": Command("routing quality on engines that already run, in real time", engines.arguments, engines.run),
 }

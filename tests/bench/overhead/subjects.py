@@ -17,7 +17,8 @@ from tests.lab.processes import Command, Process
 from tests.lab.state import State
 from tests.support.lab import free_span
 
-_PEER_COMMAND = (
+ROUND_ROBIN = ("balance roundrobin",)
+PEER_COMMAND = (
     "{python} -m vllm_router.launch_router --worker-urls {urls} --policy {policy} --host 127.0.0.1 --port {port}"
 )
 _PEER_PORT, _PEER_METRICS = 7, 8
@@ -38,7 +39,7 @@ frontend edge
     http-request return status 200 if {{ path /ready }}
     default_backend engines
 backend engines
-    balance roundrobin
+{balance}
 {servers}
 """
 
@@ -69,7 +70,7 @@ class Wanted:
     haproxy: str | None = None
     peers: Sequence[str] = ()
     peer_python: str = sys.executable
-    peer_command: str = _PEER_COMMAND
+    peer_command: str = PEER_COMMAND
     engines: int = 2
     compiled: Path | None = None
 
@@ -98,13 +99,14 @@ def prepare(wanted: Wanted, folder: Path) -> Bench:
     for path, text in lab.files.items():
         path.write_text(text)
     ports = [_port(command) for command in lab.engines]
+    addresses = [f"127.0.0.1:{port}" for port in ports]
     engines = [cheap(command) for command in lab.engines]
     first = min(lab.ports)
     subjects = [
         Subject("direct", ports[0], (), {"engine": (engines[0].name,)}),
-        _bare(program, folder, lab, ports, first),
-        _ironrack(lab),
-        *(_peer(wanted, policy, folder, ports, first) for policy in wanted.peers),
+        bare("haproxy", program, lab, addresses),
+        ironrack(lab),
+        *(peer(wanted, policy, folder, addresses, first) for policy in wanted.peers),
     ]
     return Bench(folder, engines, subjects)
 
@@ -152,7 +154,8 @@ def _lab(wanted: Wanted, program: str, version: str, folder: Path) -> topology.W
     )
 
 
-def _ironrack(lab: topology.Lab) -> Subject:
+def ironrack(lab: topology.Lab) -> Subject:
+    """A lab's routers and edge, without its engines."""
     engines = {command.name for command in lab.engines}
     others = [command for command in lab.commands if command.name not in engines]
     edge = [command for command in others if command.name == "edge"]
@@ -161,25 +164,37 @@ def _ironrack(lab: topology.Lab) -> Subject:
     return Subject("ironrack", _port(edge[0]), (routers, edge), parts)
 
 
-def _bare(program: str, folder: Path, lab: topology.Lab, ports: Sequence[int], first: int) -> Subject:
-    servers = "\n".join(f"    server engine-{port} 127.0.0.1:{port} check" for port in ports)
+def bare(
+    name: str,
+    program: str,
+    lab: topology.Lab,
+    addresses: Sequence[str],
+    *,
+    balance: Sequence[str] = ROUND_ROBIN,
+) -> Subject:
+    """HAProxy with nothing but a rule of its own, on the port of the lab's edge and with the same buffers."""
+    port = min(lab.ports)
+    servers = "\n".join(f"    server engine-{number} {one} check" for number, one in enumerate(addresses))
+    rule = "\n".join(f"    {line}" for line in balance)
     buffer = lab.plan["settings"]["edge"]["buffer_bytes"]
-    path = folder / "bare.cfg"
-    path.write_text(_BARE.format(buffer=buffer, port=first, servers=servers))
+    folder = next(iter(lab.files)).parent
+    path = folder / f"{name.replace(' ', '-')}.cfg"
+    path.write_text(_BARE.format(buffer=buffer, port=port, balance=rule, servers=servers))
     said = subprocess.run([program, "-c", "-f", str(path)], capture_output=True, text=True, check=False)
     if said.returncode:
         raise BenchError(f"{path}: {program} does not accept it: {said.stderr.strip()}")
-    ready = f"http://127.0.0.1:{first}/ready"
-    command = Command("bare", [program, "-db", "-f", str(path)], {}, ready, str(folder / "logs" / "bare.log"))
-    return Subject("haproxy", first, ([command],), {"edge": ("bare",)})
+    log = str(folder / "logs" / f"{path.stem}.log")
+    command = Command(name, [program, "-db", "-f", str(path)], {}, f"http://127.0.0.1:{port}/ready", log)
+    return Subject(name, port, ([command],), {"edge": (name,)})
 
 
-def _peer(wanted: Wanted, given: str, folder: Path, ports: Sequence[int], first: int) -> Subject:
+def peer(wanted: Wanted, given: str, folder: Path, addresses: Sequence[str], first: int) -> Subject:
+    """Another router, told its policy and the engines; its ports follow the `first` one."""
     policy = given.partition("=")[2] or given
     port = first + _PEER_PORT
-    urls = " ".join(f"http://127.0.0.1:{engine}" for engine in ports)
+    urls = " ".join(f"http://{one}" for one in addresses)
     words = wanted.peer_command.format(python=wanted.peer_python, urls=urls, policy=policy, port=port).split()
-    if "--prometheus-port" not in words and wanted.peer_command == _PEER_COMMAND:
+    if "--prometheus-port" not in words and wanted.peer_command == PEER_COMMAND:
         words += ["--prometheus-port", str(first + _PEER_METRICS)]
     name = f"{given.partition('=')[0]} {policy}" if "=" in given else f"vllm-router {policy}"
     log = str(folder / "logs" / f"peer-{policy}.log")

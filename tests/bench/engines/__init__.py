@@ -1,0 +1,1 @@
+"""Routing on engines that already run, in real time."""

@@ -1,0 +1,73 @@
+"""The options of `python -m tests.bench engines`. What it needs is imported when it runs."""
+
+import argparse
+from pathlib import Path
+
+from tests.bench.report import Report
+
+_WORKLOADS = ("multi-round", "nameless", "shared-prompt")
+# Name, default, what it is: of the traffic.
+_TRAFFIC = (
+    ("users", 60, "who talk at the same time"),
+    ("system", 1_000, "words of the system prompt that users share"),
+    ("history", 6_000, "words of each user's own history"),
+    ("question", 60, "words of each question"),
+    ("answer", 60, "tokens of each answer"),
+    ("think", 4.0, "seconds until the next question, times 0.5 to 1.5"),
+    ("tenants", 24, "of shared-prompt"),
+    ("prompt", 4_000, "words of each tenant's system prompt"),
+    ("rate", 6.0, "questions per second of shared-prompt"),
+    ("warm", 15.0, "seconds before the measured window"),
+    ("seconds", 45.0, "of the measured window"),
+)
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Add them."""
+    parser.add_argument(
+        "--engine", action="append", default=[], metavar="URL", help="an engine that runs, http://HOST:PORT; repeat it"
+    )
+    parser.add_argument("--model", help="else the one that every engine lists")
+    parser.add_argument("--subjects", type=_names, default=[], help="else all, `round robin` and the like by comma")
+    parser.add_argument("--workloads", type=_names, default=list(_WORKLOADS))
+    for name, default, said in _TRAFFIC:
+        parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{said}; {default} by default")
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--haproxy", help="the program to run as edge; else the one on PATH")
+    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
+    parser.add_argument(
+        "--peer", action="append", default=[], metavar="vllm-router=POLICY", help="also measure this; may be repeated"
+    )
+    parser.add_argument("--peer-python", default="python3", help="the Python that has the peer's package")
+    parser.add_argument("--peer-command", help="how a peer is started, with {python} {urls} {policy} {port}")
+
+
+def run(given: argparse.Namespace) -> Report:
+    """Measure what was asked for."""
+    from tests.bench.engines.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
+    from tests.bench.overhead import subjects  # noqa: PLC0415 - a bench loads what it needs alone
+
+    started = subjects.Wanted(
+        haproxy=given.haproxy,
+        peers=given.peer,
+        peer_python=given.peer_python,
+        peer_command=given.peer_command or subjects.PEER_COMMAND,
+        compiled=given.compiled.resolve() if given.compiled else None,
+    )
+    return run(
+        Wanted(
+            engines=given.engine,
+            model=given.model,
+            subjects=given.subjects,
+            workloads=given.workloads,
+            traffic={name: getattr(given, name) for name, *_ in _TRAFFIC},
+            repeats=given.repeats,
+            seed=given.seed,
+            started=started,
+        )
+    )
+
+
+def _names(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
