@@ -5,7 +5,8 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,25 +43,38 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Run:
-    """A benchmark under way. `empty`: whether engines let their caches be emptied."""
+    """A benchmark under way. `missed`: what could not be measured, and why; `empty`: whether caches may be emptied."""
 
     wanted: Wanted
     model: str
     bases: Sequence[str]
     bench: Bench
-    found: list[Measurement]
+    found: list[Measurement] = field(default_factory=list)
+    missed: list[tuple[str, str]] = field(default_factory=list)
     empty: bool = True
 
     def subject(self, subject: Subject, repeat: int, bar: Bar) -> None:
         """Every workload on one subject."""
-        with started(self.bench, subject):
+        with self._noted(f"start of {subject.name}"), started(self.bench, subject):
             for workload in self.wanted.workloads:
                 bar.say(f"{subject.name} {workload}")
-                remote.settle(self.bases)
-                self.empty &= remote.reset(self.bases)
-                traffic = self._traffic(subject.name, workload, repeat)
-                self.found.append(measured(subject.name, traffic, repeat, _load(traffic, subject.port, self.bases)))
+                with self._noted(f"{subject.name}, {workload}"):
+                    self._once(subject, workload, repeat)
                 bar.step(subject.name)
+
+    def _once(self, subject: Subject, workload: str, repeat: int) -> None:
+        remote.settle(self.bases)
+        self.empty &= remote.reset(self.bases)
+        traffic = self._traffic(subject.name, workload, repeat)
+        self.found.append(measured(subject.name, traffic, repeat, _load(traffic, subject.port, self.bases)))
+
+    @contextmanager
+    def _noted(self, what: str) -> Iterator[None]:
+        """One that cannot be measured does not cost what was measured of the others."""
+        try:
+            yield
+        except BenchError as problem:
+            self.missed.append((what, str(problem)))
 
     def _traffic(self, subject: str, workload: str, repeat: int) -> Traffic:
         shape = f"{self.wanted.seed}/{repeat}/{workload}"
@@ -76,10 +90,13 @@ def run(wanted: Wanted) -> Report:
     remote.check_counters(bases)
     with tempfile.TemporaryDirectory() as folder:
         bench = prepare(wanted.started, model, engines, wanted.subjects, Path(folder))
-        going = _Run(wanted, model, bases, bench, [])
+        going = _Run(wanted, model, bases, bench)
         _all(going)
+    if not going.found:
+        raise BenchError("; ".join(f"{what}: {why}" for what, why in going.missed))
     names = [one.name for one in bench.subjects]
-    return report(going.found, names, _settings(going), [asdict(one) for one in going.found])
+    raw = [asdict(one) for one in going.found]
+    return report(going.found, names, _settings(going), raw, going.missed)
 
 
 def _all(going: _Run) -> None:

@@ -9,6 +9,7 @@ from tests.bench.figures import Spread, ratio, spread
 from tests.bench.report import Bars, Report, Table
 
 OURS = "ironrack"
+_SAID = 200  # characters of a reason
 _Figure = Callable[[Measurement], float]
 _COLUMNS: Mapping[str, _Figure] = {
     "turns/s": lambda one: one.per_second,
@@ -23,10 +24,20 @@ _COLUMNS: Mapping[str, _Figure] = {
 _COMPARED = {"TTFT p50 (ms)": False, "TTFT p99 (ms)": False, "turns/s": True}
 
 
-def report(found: Sequence[Measurement], subjects: Sequence[str], settings: Mapping[str, Any], raw: Any) -> Report:
-    """Everything that was measured, for readers."""
+def report(
+    found: Sequence[Measurement],
+    subjects: Sequence[str],
+    settings: Mapping[str, Any],
+    raw: Any,
+    missed: Sequence[tuple[str, str]] = (),
+) -> Report:
+    """Everything that was measured, for readers; `missed`: what was not, and why."""
     workloads = list(dict.fromkeys(one.workload for one in found))
-    tables = [*(_figures(found, workload, subjects) for workload in workloads), _compared(found, workloads)]
+    tables = [
+        *(_figures(found, workload, subjects) for workload in workloads),
+        _compared(found, workloads),
+        _missed(missed),
+    ]
     return Report("engines", settings, raw, [table for table in tables if table.rows], [_plot(found, subjects)])
 
 
@@ -74,6 +85,11 @@ def _compared(found: Sequence[Measurement], workloads: Sequence[str]) -> Table:
     measured = [row for row in rows if any(cell != "-" for cell in row[1:])]
     note = "In each cell who the best other is; of turns more is better."
     return Table("Ironrack ÷ the best other", ["workload", *_COMPARED], measured, note)
+
+
+def _missed(missed: Sequence[tuple[str, str]]) -> Table:
+    rows = [[what, " ".join(why.split())[:_SAID].replace("|", "/")] for what, why in missed]
+    return Table("Not measured", ["what", "why"], rows)
 
 
 def _cell(found: Sequence[Measurement], workload: str, column: str) -> str:

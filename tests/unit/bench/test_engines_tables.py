@@ -116,4 +116,6 @@ def test_a_report_has_a_table_for_each_workload_and_one_that_compares() -> None:
         ["nameless", "0.500 (0.250 to 0.750), round robin", ratios.rows[0][2], "0.800, vllm-router x"]
     ]
     assert len(told.plots) == 1
+    missed = report(FOUND, subjects, {}, [], [("start of peer", "no|package:\nsee its log")]).tables[-1]
+    assert missed.rows == [["start of peer", "no/package: see its log"]]
     assert len(report(FOUND[:2], ["ironrack"], {}, []).tables) == 1
