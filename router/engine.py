@@ -8,7 +8,7 @@ from typing import Final
 from router.fleet_settings import EngineSettings, EngineSnapshot, FleetSettings
 from router.liveness import Liveness, Probe, State
 from router.pick import EngineView
-from router.rate import PrefillRate
+from router.rate import PrefillRate, alike
 from router.ratios import Ledger
 
 DEFAULT_CACHE_TOKENS: Final = 100_000
@@ -42,6 +42,7 @@ class Engine:
         "kv_usage",
         "ledger",
         "name",
+        "pace",
         "rate",
         "settings",
         "slot",
@@ -55,6 +56,7 @@ class Engine:
         self.name = settings.name
         self.health = Liveness(wants.limits, epoch)
         self.rate = PrefillRate(settings.prefill_tokens_per_second)
+        self.pace = self.rate.value  # as prices count it: see Group.level
         self.ledger = Ledger()
         self.draining, self.drain_reason = False, ""
         self.asleep = False
@@ -219,17 +221,16 @@ class Engine:
         uncached = self.uncached_tokens + self.foreign_uncached
         if self._share < 1.0:
             uncached = round(uncached / self._share)
-        rate = self.rate.value
         return EngineView(
             self.name,
             uncached,
             in_flight,
-            rate,
+            self.pace,
             self.kv_usage,
             health.usable and not self.asleep,
             self.draining,
             health.epoch,
-            self._capped and self._full(in_flight, uncached, rate),
+            self._capped and self._full(in_flight, uncached, self.pace),
         )
 
     @property
@@ -260,7 +261,7 @@ class Engine:
             available=view.available and not self.draining,
             in_flight=self.in_flight,
             uncached_tokens=self.uncached_tokens,
-            prefill_tokens_per_second=view.prefill_tokens_per_second,
+            prefill_tokens_per_second=self.rate.value,
             kv_usage=self.kv_usage,
             epoch=health.epoch,
             failures=health.failures,
@@ -315,6 +316,17 @@ class Group:
             engine.join(self, slot)
             self.views.append(engine.view())
         self.stale.clear()
+        self.level()
+
+    def level(self) -> None:
+        """Count engines that are about equally fast as equally fast: measurements differ, by a few percent at least.
+
+        Else the one that came out fastest would get every new session for as long as there is little to do.
+        """
+        for engine, pace in zip(self.engines, alike([engine.rate.value for engine in self.engines]), strict=True):
+            if pace != engine.pace:
+                engine.pace = pace
+                engine.changed()
 
     def reprieve(self) -> None:
         """Where others left and no engine is sound any more, those that were ejected beat none."""

@@ -221,6 +221,7 @@ class Fleet:
         found = self._engines.get(engine)
         if found is not None:
             found.calibrated(tokens_per_second)
+            self._groups[found.settings.model].level()
 
     def take_ejected(self) -> list[str]:
         """Names of the engines that were ejected since the last call, oldest first."""
@@ -269,6 +270,8 @@ class Fleet:
         self._alone.expire(now)
         for engine in self._engines.values():
             engine.tick(now)
+        for group in self._groups.values():
+            group.level()
         self.watch(now)
 
     def watch(self, now: float) -> None:

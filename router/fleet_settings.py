@@ -70,12 +70,13 @@ class EngineSnapshot:
 
     `state` is `draining` for a healthy engine that is being drained. `available`: it gets new work now; `full`: not
     now, because it has enough. `in_flight` and `uncached_tokens` are this decider's own, the `foreign` ones what other
-    deciders put there. `prefill_tokens_per_second`: the rate decisions count with, `calibrated` the measured one it is
-    tracked from. `slow_start_share`: below 1 while it warms up. `failures`: failed requests in a row;
-    `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance. `ejections`: how often it was
-    ejected, `eject_reason`: why the last time, `eject_counts`: how often for which reason. `cache_tokens`: what its KV
-    cache holds, `index_tokens`: what it is believed to hold of other sessions' prompts. `drain_reason`: `operator` or
-    `gpu` while it is drained. `asleep`: somebody put it to sleep, it gets nothing until it is awake.
+    deciders put there. `prefill_tokens_per_second`: its own rate, which prices level with those that are about the
+    same; `calibrated` the measured one it is tracked from. `slow_start_share`: below 1 while it warms up. `failures`:
+    failed requests in a row; `probe_failures`: failed probes in a row. `stalled`: it has work and does not advance.
+    `ejections`: how often it was ejected, `eject_reason`: why the last time, `eject_counts`: how often for which
+    reason. `cache_tokens`: what its KV cache holds, `index_tokens`: what it is believed to hold of other sessions'
+    prompts. `drain_reason`: `operator` or `gpu` while it is drained. `asleep`: somebody put it to sleep, it gets
+    nothing until it is awake.
     """
 
     name: str

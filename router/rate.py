@@ -12,6 +12,7 @@ rate is somebody's guess, and what is seen may move it by a factor of 16.
 
 import math
 from collections import deque
+from collections.abc import Sequence
 from typing import Final
 
 _FEWEST_TOKENS: Final = 256  # below, the way to the edge is longer than the computing
@@ -21,6 +22,7 @@ _FEWEST: Final = 8
 _PERCENTILE: Final = 0.9
 _MEASURED: Final = 2.0  # how far what is seen may move a rate
 _GUESSED: Final = 16.0
+_ALIKE: Final = 1.2  # engines of one kind, measured with one prompt each, differ by a tenth now and then
 
 
 class PrefillRate:
@@ -91,3 +93,16 @@ class PrefillRate:
             return self.calibrated
         seen = sorted(self._samples)[math.ceil(_PERCENTILE * len(self._samples)) - 1]
         return min(max(seen, self.calibrated / self._most), self.calibrated * self._most)
+
+
+def alike(rates: Sequence[float]) -> list[float]:
+    """Return `rates` with the mean in place of all that lie within a fifth above the lowest of them."""
+    found, order, begin = list(rates), sorted(range(len(rates)), key=rates.__getitem__), 0
+    for at in range(1, len(order) + 1):
+        if at == len(order) or rates[order[at]] > rates[order[begin]] * _ALIKE:
+            members = order[begin:at]
+            mean = sum([rates[member] for member in members]) / len(members)
+            for member in members:
+                found[member] = mean
+            begin = at
+    return found

@@ -282,3 +282,36 @@ def test_the_probe_tells_how_large_the_cache_is() -> None:
     assert engine(fleet, "a").cache_tokens == 100_000
     fleet.probe("a", Probe(ok=True, cache_tokens=32_000), 1.0)
     assert engine(fleet, "a").cache_tokens == 32_000
+
+
+# ---------------------------------------------------------------------------------------------------- who is how fast
+
+
+def test_new_sessions_are_spread_over_engines_that_differ_by_what_measuring_differs() -> None:
+    """While there is nothing else to do, a few percent decide nothing; and prices say so, metrics do not."""
+    fleet = fleet_of(2)
+    fleet.calibrated("a", 8441.0)
+    fleet.calibrated("b", 7800.0)
+    served = [serve(fleet, ask(f"r{key}", key=key, prompt_tokens=30_000)).engine for key in range(100)]
+    assert 30 <= served.count("a") <= 70
+    assert [engine(fleet, name).prefill_tokens_per_second for name in "ab"] == [8441.0, 7800.0]
+
+
+def test_an_engine_that_is_clearly_faster_is_asked_first() -> None:
+    """A third is no noise."""
+    fleet = fleet_of(2)
+    fleet.calibrated("a", 12_000.0)
+    fleet.calibrated("b", 9_000.0)
+    served = {serve(fleet, ask(f"r{key}", key=key, prompt_tokens=30_000)).engine for key in range(50)}
+    assert served == {"a"}
+
+
+def test_what_is_seen_of_a_rate_later_counts_from_the_next_second_on() -> None:
+    """An engine that turns out slower than its equals is no equal any more."""
+    fleet = fleet_of(2)
+    for name in "ab":
+        fleet.calibrated(name, 8000.0)
+    fleet.calibrated("b", 5000.0)
+    assert fleet.decide(ask("r1", key=1, prompt_tokens=30_000), 1.0).cost_seconds == pytest.approx(30_000 / 8000)
+    fleet.calibrated("b", 7000.0)
+    assert fleet.decide(ask("r2", key=2, prompt_tokens=30_000), 1.0).cost_seconds == pytest.approx(30_000 / 7500)

@@ -1,10 +1,12 @@
 """An engine's prefill rate, as its first bytes tell it."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.rate import PrefillRate
+from router.rate import PrefillRate, alike
 
 
 def one_by_one(rate: PrefillRate, tokens: int, seconds: float, times: int) -> None:
@@ -155,3 +157,15 @@ def test_any_order_of_news_leaves_a_rate_within_bounds(news: list[tuple[str, int
             rate.void()
         rate.refresh()
         assert 500.0 <= rate.value <= 2000.0
+
+
+@given(st.lists(st.floats(1.0, 1e6), max_size=20))
+def test_rates_that_are_alike_are_one_rate(rates: list[float]) -> None:
+    """Nobody's is moved by more than a fifth, the order stays, and what is left apart is apart by more than that."""
+    found = alike(rates)
+    assert len(found) == len(rates)
+    assert all(1 / 1.2 - 1e-9 <= one / own <= 1.2 + 1e-9 for one, own in zip(found, rates, strict=True))
+    by_own = [one for _, one in sorted(zip(rates, found, strict=True))]
+    assert by_own == sorted(by_own)
+    lowest = [min(own for own, common in zip(rates, found, strict=True) if common == one) for one in set(found)]
+    assert all(high > low * 1.2 for low, high in pairwise(sorted(lowest)))
