@@ -1,12 +1,14 @@
 """The door: who comes in, who waits, who is turned away, and whose turn it is when an engine has room."""
 
+from collections import defaultdict
+
 import pytest
 
 from router.admission import ENTER_SECONDS, PriorityClass, RoomSettings, Ticket, Waiting
 from router.door import Door, DoorSettings
 from router.errors import ModelNotAllowed, NoEngine, QueueFull, QueueTimeout, Refused, Saturated, TokensSpent
 from router.fleet import EngineSettings, Fleet, FleetSettings, Outcome, Probe
-from router.joined import Decided, Recent
+from router.joined import Recent
 from router.metrics import Tally
 from router.parse import Ask, response_key
 from router.tenants import TenantSettings
@@ -19,18 +21,18 @@ TENANTS = (
 )
 
 
-class Brittle(Recent):
-    """Decisions with a fault: that of `bad` breaks after its engine was chosen."""
+class Brittle(defaultdict[tuple[str, str], int]):
+    """Counts of decisions with a fault: that of `bad` breaks after its engine was chosen."""
 
     def __init__(self, fleet: Fleet) -> None:
-        super().__init__(100)
+        super().__init__(int)
         self.fleet = fleet
 
-    def add(self, request_id: str, decided: Decided) -> None:
-        if request_id == "bad":
-            self.fleet.finished(Outcome(request_id, "", 0), 1.0)
+    def __setitem__(self, key: tuple[str, str], count: int) -> None:
+        if self.fleet._leases.find("bad") is not None:
+            self.fleet.finished(Outcome("bad", "", 0), 1.0)
             raise RuntimeError("a fault")
-        super().add(request_id, decided)
+        super().__setitem__(key, count)
 
 
 class House:
@@ -44,7 +46,8 @@ class House:
         self.tally = Tally(engines, ["x"], ["tiny"], ["counted"], [each.name for each in CLASSES])
         room = RoomSettings(capacity, 30.0, CLASSES)
         settings = DoorSettings(room, TENANTS, 0.2, dict.fromkeys(engines, "tiny"))
-        self.door = Door(self.fleet, self.tally, Brittle(self.fleet), settings, 0.0)
+        self.tally.decisions = Brittle(self.fleet)
+        self.door = Door(self.fleet, self.tally, Recent(100), settings, 0.0)
         self.answers: dict[str, Ticket | Refused | None] = {}
         self.order: list[str] = []
 
