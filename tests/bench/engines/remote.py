@@ -77,6 +77,22 @@ def wait_ready(admin: str, seconds: float = 60.0) -> None:
         time.sleep(0.1)
 
 
+def wait_measured(admin: str, believed: float, seconds: float = 90.0) -> bool:
+    """Wait until a router has measured how fast each engine computes prompts; whether it could.
+
+    It only measures an engine that has nothing to do, and a measurement within the load would be a part of it.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        engines = json.loads(_get(f"{admin}/admin/engines"))["engines"]
+        # No measurement gives exactly what was believed before.
+        if all(one["prefill_tokens_per_second"] != believed for one in engines):
+            return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+
+
 def _address(url: str) -> str:
     try:
         parts = urlsplit(url)

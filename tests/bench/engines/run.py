@@ -43,7 +43,10 @@ class Wanted:
 
 @dataclass(slots=True)
 class _Run:
-    """A benchmark under way. `missed`: what could not be measured, and why; `empty`: whether caches may be emptied."""
+    """A benchmark under way. `missed`: what could not be measured, and why; `empty`: whether caches may be emptied.
+
+    `calibrated`: whether our router has measured every engine before each load.
+    """
 
     wanted: Wanted
     model: str
@@ -52,10 +55,12 @@ class _Run:
     found: list[Measurement] = field(default_factory=list)
     missed: list[tuple[str, str]] = field(default_factory=list)
     empty: bool = True
+    calibrated: bool = True
 
     def subject(self, subject: Subject, repeat: int, bar: Bar) -> None:
         """Every workload on one subject."""
-        with self._noted(f"start of {subject.name}"), started(self.bench, subject):
+        with self._noted(f"start of {subject.name}"), started(self.bench, subject) as calibrated:
+            self.calibrated &= calibrated
             for workload in self.wanted.workloads:
                 bar.say(f"{subject.name} {workload}")
                 with self._noted(f"{subject.name}, {workload}"):
@@ -143,4 +148,5 @@ def _settings(going: _Run) -> dict[str, Any]:
         "seed": wanted.seed,
         "haproxy": haproxy(wanted.started.haproxy)[1],
         "router": ran(wanted.started.compiled),
+        "engines' prefill": "measured by the router" if going.calibrated else "not everywhere measured by the router",
     }

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from tests.bench.engines.remote import wait_ready
+from tests.bench.engines.remote import wait_measured, wait_ready
 from tests.bench.engines.tables import OURS
 from tests.bench.errors import BenchError
 from tests.bench.overhead import subjects
@@ -16,6 +16,7 @@ from tests.lab.errors import LabError
 from tests.lab.launch import haproxy
 from tests.support.lab import free_span
 
+_BELIEVED_RATE = 20_000.0  # tokens per second, until a router has measured
 _BARE: Mapping[str, Sequence[str]] = {
     "round robin": subjects.ROUND_ROBIN,
     "least connections": ("balance leastconn",),
@@ -51,13 +52,16 @@ def chosen(found: Sequence[Subject], names: Sequence[str]) -> list[Subject]:
 
 
 @contextmanager
-def started(bench: Bench, subject: Subject) -> Iterator[None]:
-    """A subject that routes to every engine; gone after the block."""
+def started(bench: Bench, subject: Subject) -> Iterator[bool]:
+    """A subject that routes to every engine, gone after the block; whether it has measured all that it wants to."""
+    measured = True
     with subjects.started(bench, subject, ()):
         if subject.name == OURS:
             for router in subject.commands[0]:
-                wait_ready(router.ready_url.rpartition("/")[0])
-        yield
+                admin = router.ready_url.rpartition("/")[0]
+                wait_ready(admin)
+                measured &= wait_measured(admin, _BELIEVED_RATE)
+        yield measured
 
 
 def readdressed(files: Mapping[Path, str], others: Mapping[str, str]) -> dict[Path, str]:
@@ -78,7 +82,7 @@ def _lab(wanted: Wanted, model: str, engines: int, edge: tuple[str, str], folder
         model=model,
         haproxy=edge[0],
         haproxy_version=edge[1],
-        prefill_rate=20_000.0,
+        prefill_rate=_BELIEVED_RATE,
         decide_milliseconds=500,
         engine_options=(),
         state=folder,
