@@ -13,6 +13,7 @@ _TRAFFIC = (
     ("history", 6_000, "words of each user's own history"),
     ("question", 60, "words of each question"),
     ("answer", 60, "tokens of each answer"),
+    ("rounds", 20, "turns of a conversation before its user begins another one"),
     ("think", 4.0, "seconds until the next question, times 0.5 to 1.5"),
     ("tenants", 24, "of shared-prompt"),
     ("prompt", 4_000, "words of each tenant's system prompt"),

@@ -17,6 +17,7 @@ _COLUMNS: Mapping[str, _Figure] = {
     "TTFT p90 (ms)": lambda one: one.first_p90,
     "TTFT p99 (ms)": lambda one: one.first_p99,
     "ITL p50 (ms)": lambda one: one.gap_p50,
+    "ITL p99 (ms)": lambda one: one.gap_p99,
     "hit": lambda one: one.hit,
     "imbalance": lambda one: one.imbalance,
 }

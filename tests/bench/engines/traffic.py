@@ -34,6 +34,7 @@ class Traffic:
     history: int = 6_000
     question: int = 60
     answer: int = 60
+    rounds: int = 20
     think: float = 4.0
     tenants: int = 24
     prompt: int = 4_000
@@ -56,17 +57,17 @@ class Arrival:
 
 
 class Talk:
-    """One user's conversation as it grows."""
+    """One user's conversation as it grows; after its rounds another one, so that no model is asked to read too much."""
 
     def __init__(self, traffic: Traffic, number: int) -> None:
         self._traffic = traffic
         self._pauses = Random(f"{traffic.shape_seed}/user/{number}")
         self._words = Random(f"{traffic.text_seed}/user/{number}")
-        self._messages = [said("system", text(Random(f"{traffic.text_seed}/system"), traffic.system))]
-        self._history = text(self._words, traffic.history)
+        self._number = number
+        self._talks = 0
+        self._begin()
         # Users come one after another: a herd at the first moment would be a workload of its own.
         self.starts = self._pauses.uniform(0.0, traffic.warm / 2)
-        self.session = f"{traffic.text_seed}/{number}" if traffic.workload == MULTI_ROUND else ""
 
     def ask(self) -> Sequence[Message]:
         """Everything said so far, and the next question; the first one comes below the user's history."""
@@ -81,7 +82,17 @@ class Talk:
             self._messages.pop()
         else:
             self._messages.append(said("assistant", answer))
+            if len(self._messages) == 1 + 2 * self._traffic.rounds:
+                self._begin()
         return self._traffic.think * self._pauses.uniform(_THINK_LEAST, _THINK_MOST)
+
+    def _begin(self) -> None:
+        traffic = self._traffic
+        self._messages = [said("system", text(Random(f"{traffic.text_seed}/system"), traffic.system))]
+        self._history = text(self._words, traffic.history)
+        named = traffic.workload == MULTI_ROUND
+        self.session = f"{traffic.text_seed}/{self._number}/{self._talks}" if named else ""
+        self._talks += 1
 
 
 def arrivals(traffic: Traffic) -> list[Arrival]:

@@ -32,6 +32,22 @@ def test_a_talk_grows_below_the_prompt_that_users_share() -> None:
     assert one.ask()[:3] == second[:3]
 
 
+def test_after_its_rounds_a_talk_is_another_one() -> None:
+    """Under another name and with another history, below the prompt that stays; however many turns failed before."""
+    talk = Talk(replace(TRAFFIC, rounds=2), 0)
+    first, session = talk.ask(), talk.session
+    talk.hear(None)
+    talk.ask()
+    talk.hear("one")
+    assert (len(talk.ask()), talk.session) == (4, session)
+    talk.hear("two")
+    again = talk.ask()
+    assert again[0] == first[0]
+    assert [len(said["content"].split()) for said in again] == [10, 55]
+    assert again[1] != first[1]
+    assert talk.session != session
+
+
 def test_only_one_workload_names_its_sessions() -> None:
     """`nameless` is the same traffic without names."""
     named, nameless = (Talk(replace(TRAFFIC, workload=name), 3) for name in ("multi-round", "nameless"))
