@@ -29,6 +29,7 @@ class Wanted:
     `calibrate`: measure engines as a deployment does; else what `prefill_rate` says is believed.
     `timeouts`: those of `stack_edge.timeouts` that are not the plan's own. `compiled`: the folder that
     `router/compile.py` filled, for routers as the image has them; else they run from their source.
+    `engine_key_file`: holds the key that engines want to see, where they want one.
     """
 
     engines: int
@@ -44,6 +45,7 @@ class Wanted:
     calibrate: bool = False
     timeouts: Mapping[str, int] = field(default_factory=dict)
     compiled: Path | None = None
+    engine_key_file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +109,11 @@ def _plan(wanted: Wanted) -> dict[str, Any]:
     timeouts = {**wanted.timeouts, "decide_milliseconds": wanted.decide_milliseconds}
     intent = {
         "models": [{**model, "prefill_tokens_per_second": int(wanted.prefill_rate)}],
-        "engines": {"device": "cpu", "base_port": wanted.port + _SPAN * wanted.deciders},
+        "engines": {
+            "device": "cpu",
+            "base_port": wanted.port + _SPAN * wanted.deciders,
+            "api_key_enabled": wanted.engine_key_file is not None,
+        },
         "router": {"processes": wanted.deciders, "calibrate": wanted.calibrate}
         | {f"{name}_port": wanted.port + 2 + at for at, name in enumerate(("spop", "http", "events", "proxy"))},
         "edge": {
@@ -127,8 +133,12 @@ def _plan(wanted: Wanted) -> dict[str, Any]:
 
 
 def _files(wanted: Wanted, planned: Mapping[str, Any]) -> dict[Path, str]:
+    key, text = wanted.engine_key_file, wanted.state / "engine.map"
     edge = {**edge_config(planned, HOST), "spoe_path": str(wanted.state / "spoe.cfg")}
+    if key:
+        edge = {**edge, "engine_key_path": str(text)}
     return {
+        **({text: f"engine Bearer {key.read_text().strip()}\n"} if key else {}),
         **{wanted.state / name: text for name, text in render_edge(edge, edge_templates()).items()},
         **{
             wanted.state / f"{name}.yml": _settings(wanted, config)
@@ -141,7 +151,8 @@ def _settings(wanted: Wanted, config: dict[str, Any]) -> str:
     """A router's file; what the routers share lies beside it."""
     decider = config["decider"]
     here = {**decider, "shared": str(wanted.state) if decider["shared"] else ""}
-    return yaml.safe_dump({**config, "decider": here}, sort_keys=False)
+    key = {"engine_key_file": str(wanted.engine_key_file or "")}
+    return yaml.safe_dump({**config, "decider": here, **key}, sort_keys=False)
 
 
 def _engine(wanted: Wanted, service: Mapping[str, Any]) -> Command:

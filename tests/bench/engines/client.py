@@ -6,8 +6,8 @@ It also reads the engines' counters, at the very moments at which the measured w
 import asyncio
 import json
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from time import perf_counter
 from typing import Any
 
@@ -36,6 +36,7 @@ class _Load:
     client: ClientSession
     zero: float
     turns: list[Turn]
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def now(self) -> float:
         # Not the loop's own time, which uvloop keeps in whole milliseconds.
@@ -62,7 +63,9 @@ class _Load:
         self.turns.append(turn)
         try:
             async with asyncio.timeout(self.traffic.ends + GRACE_SECONDS - turn.begun):
-                return await self._ask(turn, messages, {"x-session-id": session} if session else {})
+                return await self._ask(
+                    turn, messages, {**self.headers, **({"x-session-id": session} if session else {})}
+                )
         except TimeoutError:
             turn.wrong = f"no end {GRACE_SECONDS:g} s after the window"
         except (ClientError, OSError, _Wrong) as problem:
@@ -114,7 +117,9 @@ async def run(settings: dict[str, Any]) -> dict[str, Any]:
     # A connection for each turn: none is reused in the moment in which the other side gives it up.
     async with ClientSession(connector=TCPConnector(limit=0, force_close=True), timeout=_NO_LIMIT) as client:
         zero = perf_counter()
-        load = _Load(traffic, settings["url"], settings["engines"], client, zero, [])
+        # The key comes on stdin as all settings do: whoever lists processes sees none of it.
+        headers = {"authorization": f"Bearer {settings['key']}"} if settings.get("key") else {}
+        load = _Load(traffic, settings["url"], settings["engines"], client, zero, [], headers)
         async with asyncio.TaskGroup() as group:
             before = group.create_task(load.counted(traffic.warm))
             after = group.create_task(load.counted(traffic.ends))

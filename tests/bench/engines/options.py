@@ -29,6 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--engine", action="append", default=[], metavar="URL", help="an engine that runs, http://HOST:PORT; repeat it"
     )
     parser.add_argument("--model", help="else the one that every engine lists")
+    parser.add_argument("--api-key-file", type=Path, metavar="FILE", help="holds the engines' key, if they want one")
     parser.add_argument("--subjects", type=_names, default=[], help="else all, `round robin` and the like by comma")
     parser.add_argument("--workloads", type=_names, default=list(_WORKLOADS))
     for name, default, said in _TRAFFIC:
@@ -66,6 +67,7 @@ def run(given: argparse.Namespace) -> Report:
             repeats=given.repeats,
             seed=given.seed,
             started=started,
+            key_file=given.api_key_file.resolve() if given.api_key_file else None,
         )
     )
 

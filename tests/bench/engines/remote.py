@@ -5,6 +5,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Sequence
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from tests.bench.engines.counters import idle, read
@@ -26,9 +27,22 @@ def addresses(urls: Sequence[str]) -> list[str]:
     return found
 
 
-def model(bases: Sequence[str], wanted: str | None) -> str:
+def key(path: Path | None) -> str:
+    """The engines' API key, empty for none. Raises BenchError, which never tells what is in the file."""
+    if path is None:
+        return ""
+    try:
+        found = path.read_text().strip()
+    except (OSError, UnicodeDecodeError) as problem:
+        raise BenchError(f"--api-key-file {path}: {type(problem).__name__}: give a file that can be read") from None
+    if not found.isascii() or not found.isprintable() or len(found.split()) != 1:
+        raise BenchError(f"--api-key-file {path}: not a key: one line with nothing but the key is allowed; give that")
+    return found
+
+
+def model(bases: Sequence[str], wanted: str | None, key: str = "") -> str:
     """The model to ask for: the one given, else the one that every engine lists. Raises BenchError."""
-    listed = [_models(base) for base in bases]
+    listed = [_models(base, key) for base in bases]
     common = set.intersection(*map(set, listed))
     if wanted in common:
         return str(wanted)
@@ -105,17 +119,21 @@ def _address(url: str) -> str:
     return f"{host}:{port}"
 
 
-def _models(base: str) -> list[str]:
+def _models(base: str, key: str) -> list[str]:
     try:
-        return [str(one["id"]) for one in json.loads(_get(f"{base}/v1/models"))["data"]]
+        return [str(one["id"]) for one in json.loads(_get(f"{base}/v1/models", key))["data"]]
     except (ValueError, KeyError, TypeError):
         raise BenchError(f"{base}/v1/models: no list of models: an OpenAI-compatible engine is needed") from None
 
 
-def _get(url: str) -> str:
+def _get(url: str, key: str = "") -> str:
+    request = urllib.request.Request(url, headers={"authorization": f"Bearer {key}"} if key else {})
     try:
-        with _DIRECT.open(url, timeout=_SECONDS) as answer:
+        with _DIRECT.open(request, timeout=_SECONDS) as answer:
             return str(answer.read().decode())
+    except urllib.error.HTTPError as problem:
+        hint = "give the engines' key with --api-key-file" if problem.code in (401, 403) else "see the engine's log"
+        raise BenchError(f"{url}: answered {problem.code}: 200 is needed; {hint}") from problem
     except OSError as problem:
         raise BenchError(f"{url}: {problem}: an answer is needed; start the engine or correct --engine") from problem
 

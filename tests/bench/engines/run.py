@@ -25,11 +25,15 @@ from tests.lab.launch import haproxy
 from tests.lab.processes import ROOT
 
 _GRACE_SECONDS = 120.0
+_URL = "http://127.0.0.1:{port}/v1/chat/completions"
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to measure. `traffic`: fields of `Traffic` for every workload; `started`: how subjects are."""
+    """What to measure. `traffic`: fields of `Traffic` for every workload; `started`: how subjects are.
+
+    `key_file`: holds the engines' API key, where they want one.
+    """
 
     engines: Sequence[str]
     model: str | None = None
@@ -39,6 +43,7 @@ class Wanted:
     repeats: int = 2
     seed: int = 1
     started: Started = field(default_factory=Started)
+    key_file: Path | None = None
 
 
 @dataclass(slots=True)
@@ -52,6 +57,7 @@ class _Run:
     model: str
     bases: Sequence[str]
     bench: Bench
+    key: str = field(default="", repr=False)
     found: list[Measurement] = field(default_factory=list)
     missed: list[tuple[str, str]] = field(default_factory=list)
     empty: bool = True
@@ -71,7 +77,10 @@ class _Run:
         remote.settle(self.bases)
         self.empty &= remote.reset(self.bases)
         traffic = self._traffic(subject.name, workload, repeat)
-        self.found.append(measured(subject.name, traffic, repeat, _load(traffic, subject.port, self.bases)))
+        self.found.append(measured(subject.name, traffic, repeat, self._load(traffic, subject.port)))
+
+    def _load(self, traffic: Traffic, port: int) -> dict[str, Any]:
+        return _load({"url": _URL.format(port=port), "engines": self.bases, "key": self.key}, traffic)
 
     @contextmanager
     def _noted(self, what: str) -> Iterator[None]:
@@ -91,11 +100,12 @@ def run(wanted: Wanted) -> Report:
     _check(wanted)
     engines = remote.addresses(wanted.engines)
     bases = [f"http://{one}" for one in engines]
-    model = remote.model(bases, wanted.model)
+    key = remote.key(wanted.key_file)
+    model = remote.model(bases, wanted.model, key)
     remote.check_counters(bases)
     with tempfile.TemporaryDirectory() as folder:
-        bench = prepare(wanted.started, model, engines, wanted.subjects, Path(folder))
-        going = _Run(wanted, model, bases, bench)
+        bench = prepare(wanted.started, model, engines, wanted.subjects, Path(folder), key=wanted.key_file)
+        going = _Run(wanted, model, bases, bench, key)
         _all(going)
     if not going.found:
         raise BenchError("; ".join(f"{what}: {why}" for what, why in going.missed))
@@ -123,9 +133,8 @@ def _check(wanted: Wanted) -> None:
             raise BenchError(f"--{name} {value}: at least {least} is allowed; give more")
 
 
-def _load(traffic: Traffic, port: int, engines: Sequence[str]) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    asked = json.dumps({"url": url, "engines": engines, "traffic": asdict(traffic)})
+def _load(settings: Mapping[str, Any], traffic: Traffic) -> dict[str, Any]:
+    asked = json.dumps({**settings, "traffic": asdict(traffic)})
     argv = [sys.executable, "-m", "tests.bench.engines.client"]
     limit = traffic.ends + _GRACE_SECONDS
     try:

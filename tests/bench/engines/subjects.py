@@ -24,11 +24,17 @@ _BARE: Mapping[str, Sequence[str]] = {
 }
 
 
-def prepare(wanted: Wanted, model: str, engines: Sequence[str], names: Sequence[str], folder: Path) -> Bench:
-    """Plan every subject that is named, else all, in front of `HOST:PORT` of engines. Raises BenchError."""
+def prepare(
+    wanted: Wanted, model: str, engines: Sequence[str], names: Sequence[str], folder: Path, *, key: Path | None = None
+) -> Bench:
+    """Plan every subject that is named, else all, in front of `HOST:PORT` of engines. Raises BenchError.
+
+    `key`: the file with the engines' own.
+    """
     try:
         edge = haproxy(wanted.haproxy)
-        lab = _given(topology.design(_lab(wanted, model, len(engines), edge, folder)), engines)
+        planned = replace(_lab(wanted, model, len(engines), edge, folder), engine_key_file=key)
+        lab = _given(topology.design(planned), engines)
     except LabError as problem:
         raise BenchError(str(problem)) from problem
     (folder / "logs").mkdir(parents=True, exist_ok=True)
