@@ -164,7 +164,7 @@ ROUTERS = (
         "",
         ("engine_in_flight", "requests", "Requests the routers have at the engine."),
         ("engine_uncached_tokens", "tokens", "U: prompt tokens sent there whose first byte has not come."),
-        ("engine_prefill_tokens_per_second", "tokens/s", "R: the prefill rate that decisions count with."),
+        ("engine_prefill_tokens_per_second", "tokens/s", "R: its prefill rate; prices level those about the same."),
         ("engine_available", "0 or 1", "1 when it gets new work."),
         ("engine_full", "0 or 1", "1 while it is at its cap."),
         ("engine_state", "0 or 1", "1 for the state it is in.", "state"),

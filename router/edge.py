@@ -116,11 +116,17 @@ class EdgeKeeper:
 
     async def _agree(self, name: str, backend: str, ours: Drain, state: ServerState) -> None:
         wanted = settled(self._agreed.get(name), ours, state.drain)
-        left_over = state.marked and not state.drained  # somebody at the edge's socket let it work
+        if wanted != state.drain and wanted is not Drain.OPERATOR:
+            # Somebody may have drained it since that look: no operator's order may be lost to the end of a fault.
+            state = (await self._socket.servers()).get((backend, name), state)
+            wanted = settled(self._agreed.get(name), ours, state.drain)
+        left_over = state.marked and state.drain is not Drain.FAULT  # somebody at the edge's socket changed its state
         if wanted != state.drain or left_over:
             await self._socket.drain(backend, name, wanted)
             self.tally.drains_pushed += wanted != state.drain
         if wanted != ours:
+            if self._ours(self._clock()).get(name) != ours:
+                return  # ordered here meanwhile: the next look settles that
             self._fleet.undrain(name)
             if wanted:
                 self._fleet.drain(name, wanted.reason)

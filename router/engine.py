@@ -35,6 +35,7 @@ class Engine:
         "drain_reason",
         "draining",
         "epoch_seen",
+        "excused_until",
         "foreign_in_flight",
         "foreign_uncached",
         "health",
@@ -66,6 +67,7 @@ class Engine:
         self.cache_tokens = DEFAULT_CACHE_TOKENS
         self._edge_counted = (math.inf, -math.inf)  # requests, and when
         self.epoch_seen = epoch
+        self.excused_until = -math.inf
         self.slot = 0
         self._busy: float | None = None
         self._progress: tuple[float, ...] | None = None
@@ -230,7 +232,7 @@ class Engine:
             health.usable and not self.asleep,
             self.draining,
             health.epoch,
-            self._capped and self._full(in_flight, uncached, self.pace),
+            self._capped and self._full(in_flight, uncached, self.rate.value),
         )
 
     @property

@@ -102,7 +102,11 @@ _ENGINE_GAUGES = (
     ("uncached_tokens", "Prompt tokens sent there whose first byte has not come.", "uncached_tokens"),
     ("foreign_in_flight", "Requests that other routers have at the engine.", "foreign_in_flight"),
     ("foreign_uncached_tokens", "The same tokens of other routers' requests.", "foreign_uncached_tokens"),
-    ("prefill_tokens_per_second", "The prefill rate that decisions count with.", "prefill_tokens_per_second"),
+    (
+        "prefill_tokens_per_second",
+        "Its prefill rate; prices level those about the same.",
+        "prefill_tokens_per_second",
+    ),
     ("kv_usage_ratio", "KV cache in use, 0 to 1.", "kv_usage"),
     ("available", "1 when it gets new work.", "available"),
     ("full", "1 while it is at its cap.", "full"),

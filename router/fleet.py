@@ -57,7 +57,8 @@ __all__ = [
 ]
 
 _MOST_EJECTED: Final = 1000  # names that nobody has asked for yet
-_UNSEEN_AFTER: Final = 2.0  # seconds without a look: the timer looks every second, unless this process did not run
+_UNSEEN_AFTER: Final = 2.0  # seconds without a look: a timer looks more often, unless this process did not run
+_EXCUSED_FOR: Final = 0.5  # seconds: whether silence is excused is found by walking over all leases
 
 
 class Fleet:
@@ -258,6 +259,10 @@ class Fleet:
         if (found := self._engine(name)).drain_reason == reason or not reason:
             found.drain(reason="")
 
+    def drained_for(self, name: str) -> str:
+        """Why it is drained; empty when it is not. Raises UnknownEngine."""
+        return self._engine(name).drain_reason
+
     def may_drain(self, name: str) -> bool:
         """Whether another engine can take its work. Raises UnknownEngine."""
         return self._may_eject(self._engine(name))
@@ -270,6 +275,7 @@ class Fleet:
         self._alone.expire(now)
         for engine in self._engines.values():
             engine.tick(now)
+            engine.excused_until = now
         for group in self._groups.values():
             group.level()
         self.watch(now)
@@ -278,9 +284,10 @@ class Fleet:
         """Some times a second: look for engines that have work and stand still."""
         self._look(now)
         for engine in self._engines.values():
-            before = engine.health.ejections
-            self._watch(engine, now)
-            self._note(engine, before)
+            if now >= engine.excused_until:
+                before = engine.health.ejections
+                self._watch(engine, now)
+                self._note(engine, before)
 
     def configure(self, settings: FleetSettings) -> None:
         """Take over new settings; engines that stay keep their health, load and drain flag, sessions their home."""
@@ -347,9 +354,13 @@ class Fleet:
 
     def _watch(self, engine: Engine, now: float) -> None:
         """Eject an engine that has work and stands still."""
-        if engine.silent(now) and (engine.health.stalled or not engine.excused(now, *self._leases.waiting(engine))):
+        if not engine.silent(now):
+            return
+        if engine.health.stalled or not engine.excused(now, *self._leases.waiting(engine)):
             engine.health.stands_still(now, may_eject=self._may_eject(engine))
             engine.changed()
+        else:
+            engine.excused_until = now + _EXCUSED_FOR
 
     def _look(self, now: float) -> None:
         """Whoever has not looked for a while (stopped, on a machine that slept) has not seen anybody stand still."""

@@ -100,7 +100,7 @@ class GpuFaults:
         found, known = frozenset(fault.id for fault in faults), self._handled.get(engine, frozenset())
         if found <= known:
             return
-        if not self._fleet.may_drain(engine):
+        if self._fleet.drained_for(engine) != GPU and not self._fleet.may_drain(engine):
             if engine not in self._spared:
                 self._spared.add(engine)
                 logger.error("engine %s: %s: it is the last of its model and goes on", engine, faults[0].why)

@@ -115,7 +115,7 @@ _LOAD = Row(
         Panel(
             303,
             "Prefill rate (R)",
-            "What decisions count with. One engine far below its like is slow or was measured while busy.",
+            "Each its own; prices level what is alike. One far below its like is slow or was measured while busy.",
             "suffix: tokens/s",
             [ask(f"ironrack:engine_prefill_tokens_per_second{E}", "{{engine}}")],
         ),

@@ -40,6 +40,8 @@ def event(line: bytes) -> Event:
         said = json.loads(data)
     except ValueError:
         return Event(wrong=f"an event that is no JSON: {data[:80]!r}")
+    if not isinstance(said, dict):
+        return Event(wrong=f"an event that is no object: {data[:80]!r}")
     return Event(wrong=f"an event says: {said['error']}"[:200]) if "error" in said else Event(_text(said))
 
 

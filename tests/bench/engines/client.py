@@ -12,7 +12,7 @@ from time import perf_counter
 from typing import Any
 
 import uvloop
-from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, TCPConnector
+from aiohttp import ClientError, ClientResponse, ClientSession, ClientTimeout, ServerTimeoutError, TCPConnector
 
 from tests.bench.engines.answers import Turn, event
 from tests.bench.engines.counters import Counters, read
@@ -66,6 +66,8 @@ class _Load:
                 return await self._ask(
                     turn, messages, {**self.headers, **({"x-session-id": session} if session else {})}
                 )
+        except ServerTimeoutError as problem:
+            turn.wrong = str(problem)
         except TimeoutError:
             turn.wrong = f"no end {GRACE_SECONDS:g} s after the window"
         except (ClientError, OSError, _Wrong) as problem:

@@ -178,7 +178,7 @@ def bare(
     rule = "\n".join(f"    {line}" for line in balance)
     buffer = lab.plan["settings"]["edge"]["buffer_bytes"]
     folder = next(iter(lab.files)).parent
-    path = folder / f"{name.replace(' ', '-')}.cfg"
+    path = folder / f"bare-{name.replace(' ', '-')}.cfg"  # the edge's own is haproxy.cfg
     path.write_text(_BARE.format(buffer=buffer, port=port, balance=rule, servers=servers))
     said = subprocess.run([program, "-c", "-f", str(path)], capture_output=True, text=True, check=False)
     if said.returncode:

@@ -1,10 +1,12 @@
 """What the overhead benchmark sends, and how it compares."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from tests.bench.overhead.measured import Measurement
+from tests.bench.overhead.subjects import Wanted, prepare
 from tests.bench.overhead.tables import paired
 from tests.bench.overhead.workloads import WORKLOADS, Workload, request
 
@@ -40,3 +42,15 @@ def test_ratios_are_taken_repeat_by_repeat() -> None:
     assert found is not None
     assert (found.low, found.high, found.repeats) == (0.5, 0.6, 2)
     assert paired(ours, "W1", "ironrack", "peer") is None
+
+
+def test_no_subject_is_started_from_anothers_file(tmp_path: Path) -> None:
+    """All of them lie in one folder, and HAProxy's name is common."""
+    files = {
+        subject.name: {word for batch in subject.commands for one in batch for word in one.argv if ".cfg" in word}
+        for subject in prepare(Wanted(), tmp_path).subjects
+    }
+    assert files["haproxy"]
+    assert files["ironrack"]
+    assert not files["haproxy"] & files["ironrack"]
+    assert all("Managed by Ironrack" in Path(path).read_text() for path in files["ironrack"])

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from router.drains import GPU, Drain
 from router.edge import EdgeKeeper
 from router.edge_metrics import EdgeMetrics
+from router.edge_text import EdgeView
 from router.fleet import Outcome, Probe, State
 from router.parse import Ask
 from router.sever import Severed
@@ -54,6 +56,33 @@ def test_an_order_at_the_edge_itself_is_adopted() -> None:
         edge.set("b", drained=drained)
         one.step()
         assert agreed(edge, one) == {"a": False, "b": drained}
+
+
+class Late(Edge):
+    """Somebody at the edge's own socket is quicker than who has just looked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.order: Drain | None = None
+
+    async def look(self) -> EdgeView:
+        found = await super().look()
+        if self.order is not None:
+            self.drains["a"], self.order = self.order, None
+        return found
+
+
+def test_an_operators_drain_is_not_lost_to_the_end_of_a_fault_that_was_seen_before_it() -> None:
+    """Whoever pushes less than an operator's order looks once more before it does."""
+    edge = Late()
+    one = Router(edge, Clock())
+    one.fleet.drain("a", GPU)
+    one.step()
+    assert edge.drains == {"a": Drain.FAULT, "b": Drain.NONE}
+    one.fleet.undrain("a", GPU)
+    edge.order = Drain.OPERATOR
+    one.step()
+    assert edge.drains == one.drains() == {"a": Drain.OPERATOR, "b": Drain.NONE}
 
 
 @given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(NAMES), st.booleans(), st.booleans()), max_size=12))

@@ -52,6 +52,19 @@ def test_the_last_engine_of_a_model_goes_on_until_another_can_take_its_work() ->
     assert drained(found) == {"a0": "gpu"}
 
 
+def test_a_fault_for_which_somebody_else_has_drained_is_handled() -> None:
+    """Its end is an operator's order, and no other engine's return brings the drain back."""
+    found = fleet("a0", "b0")
+    faults = GpuFaults(found, (PAIRS[0], PAIRS[2]))
+    found.drain("b0")
+    found.drain("a0", "gpu")
+    faults.heard(A, Report((OFF_THE_BUS,)))
+    found.undrain("a0")
+    found.undrain("b0")
+    faults.heard(A, Report((OFF_THE_BUS,)))
+    assert drained(found) == {}
+
+
 def test_of_two_engines_that_are_all_there_is_one_goes_on() -> None:
     """A host with both engines of a model loses both GPUs."""
     found = fleet("a0", "a1")
