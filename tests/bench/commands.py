@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import subject_options
 from tests.bench.engines import options as engines
 from tests.bench.report import Report
 
@@ -34,28 +35,13 @@ def _overhead_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workloads", type=_words, default=["W1", "W2", "W3", "W4", "W5"])
     parser.add_argument("--seconds", type=float, default=4.0, help="of each measurement")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--haproxy", help="the program to run as edge; else the one on PATH")
-    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="vllm-router=POLICY", help="also measure this; may be repeated"
-    )
-    parser.add_argument("--peer-python", default="python3", help="the Python that has the peer's package")
-    parser.add_argument("--peer-command", help="how a peer is started, with {python} {urls} {policy} {port}")
+    subject_options.arguments(parser)
 
 
 def _overhead(given: argparse.Namespace) -> Report:
     from tests.bench.overhead.run import run  # noqa: PLC0415 - a bench loads what it needs alone
-    from tests.bench.overhead.subjects import Wanted  # noqa: PLC0415 - a bench loads what it needs alone
 
-    command = {"peer_command": given.peer_command} if given.peer_command else {}
-    wanted = Wanted(
-        haproxy=given.haproxy,
-        peers=given.peer,
-        peer_python=given.peer_python,
-        compiled=given.compiled.resolve() if given.compiled else None,
-        **command,
-    )
-    return run(wanted, given.workloads, given.seconds, given.repeats)
+    return run(subject_options.wanted(given), given.workloads, given.seconds, given.repeats)
 
 
 def _quality_arguments(parser: argparse.ArgumentParser) -> None:

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from tests.bench import subject_options
 from tests.bench.report import Report
 
 _WORKLOADS = ("multi-round", "nameless", "shared-prompt")
@@ -36,27 +37,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=type(default), default=default, help=f"{said}; {default} by default")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--haproxy", help="the program to run as edge; else the one on PATH")
-    parser.add_argument("--compiled", type=Path, metavar="FOLDER", help="what router/compile.py filled")
-    parser.add_argument(
-        "--peer", action="append", default=[], metavar="vllm-router=POLICY", help="also measure this; may be repeated"
-    )
-    parser.add_argument("--peer-python", default="python3", help="the Python that has the peer's package")
-    parser.add_argument("--peer-command", help="how a peer is started, with {python} {urls} {policy} {port}")
+    subject_options.arguments(parser)
 
 
 def run(given: argparse.Namespace) -> Report:
     """Measure what was asked for."""
     from tests.bench.engines.run import Wanted, run  # noqa: PLC0415 - a bench loads what it needs alone
-    from tests.bench.overhead import subjects  # noqa: PLC0415 - a bench loads what it needs alone
 
-    started = subjects.Wanted(
-        haproxy=given.haproxy,
-        peers=given.peer,
-        peer_python=given.peer_python,
-        peer_command=given.peer_command or subjects.PEER_COMMAND,
-        compiled=given.compiled.resolve() if given.compiled else None,
-    )
     return run(
         Wanted(
             engines=given.engine,
@@ -66,7 +53,7 @@ def run(given: argparse.Namespace) -> Report:
             traffic={name: getattr(given, name) for name, *_ in _TRAFFIC},
             repeats=given.repeats,
             seed=given.seed,
-            started=started,
+            started=subject_options.wanted(given),
             key_file=given.api_key_file.resolve() if given.api_key_file else None,
         )
     )
